@@ -1,0 +1,59 @@
+/*
+ * compat.h
+ *	  The only place that knows PG_VERSION_NUM.
+ *
+ * Code is written to the newest API; older servers get a typed shim here, with
+ * a note that says when it can go.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef DBOS_COMPAT_H
+#define DBOS_COMPAT_H
+
+#include "postgres.h"
+
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 150000
+#error "dbos needs PostgreSQL 15 or later"
+#endif
+
+/* PostgreSQL 17 renamed the wait class's base constant; goes with 16. */
+#ifndef PG_WAIT_EXTENSION
+#define PG_WAIT_EXTENSION 0x07000000U
+#endif
+
+#if PG_VERSION_NUM < 170000
+/* GetNamedDSMSegment() is new in 17; before, memory comes from the main segment's slack. */
+#define DBOS_HAVE_DSM_REGISTRY 0
+
+/* PostgreSQL 17 counts backends by ProcNumber; before, by pgprocno.  Goes with 16. */
+static inline int
+dbos_my_proc_number(void)
+{
+	return MyProc->pgprocno;
+}
+#else
+#define DBOS_HAVE_DSM_REGISTRY 1
+
+static inline int
+dbos_my_proc_number(void)
+{
+	return MyProcNumber;
+}
+#endif
+
+#if PG_VERSION_NUM < 170000
+/* RestrictSearchPath() is new in 17.  Goes with 16. */
+static inline void
+RestrictSearchPath(void)
+{
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+#endif
+
+#endif							/* DBOS_COMPAT_H */

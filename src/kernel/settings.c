@@ -1,0 +1,99 @@
+/*
+ * settings.c
+ *	  Every setting of dbos, in one list.
+ *
+ * A setting is added only with the reason why the system cannot find the value
+ * by itself; the reason is the comment above it.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+
+#include "dbos/kernel.h"
+
+int			dbos_max_workers = -1;
+int			dbos_task_crash_limit = 5;
+int			dbos_task_history_days = 30;
+int			dbos_task_history_megabytes = 10240;
+int			dbos_task_queue_entries = 65536;
+int			dbos_task_wait_timeout = 60000;
+double		dbos_task_decision_sampling = 0.01;
+bool		dbos_shared_memory = true;
+#ifdef DBOS_TESTING
+int			dbos_clock_offset = 0;
+#endif
+
+void
+dbos_settings_define(void)
+{
+	/* Only the administrator knows how much of the machine is for others. */
+	DefineCustomIntVariable("dbos.max_workers",
+							"Most worker processes that run tasks at once, over all databases.",
+							"-1 takes what max_worker_processes has left, less two slots for others.",
+							&dbos_max_workers, -1, -1, 1024,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* A policy: how often may a task take a process down before it is given up. */
+	DefineCustomIntVariable("dbos.task_crash_limit",
+							"Crashes of the worker after which a task fails.",
+							"The greater of this and the task's max_attempts applies.",
+							&dbos_task_crash_limit, 5, 1, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* How long the past must be kept is law or custom, not a measurement. */
+	DefineCustomIntVariable("dbos.task_history_days",
+							"Days for which finished tasks are kept.",
+							NULL,
+							&dbos_task_history_days, 30, 1, 36500,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* What the disk is for, only its owner knows. */
+	DefineCustomIntVariable("dbos.task_history_size",
+							"Size beyond which the oldest finished tasks are dropped.",
+							"The newest partition is always kept.",
+							&dbos_task_history_megabytes, 10240, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+
+	/* Shared memory is sized before the first task is seen. */
+	DefineCustomIntVariable("dbos.task_queue_entries",
+							"Tasks that the shared run queue can hold; beyond it the table is read in windows.",
+							"Each entry takes 40 bytes of shared memory.",
+							&dbos_task_queue_entries, 65536, 256, 16 * 1024 * 1024,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	/* A SELECT that waits holds back vacuum: how long that is borne is a decision. */
+	DefineCustomIntVariable("dbos.wait_timeout",
+							"How long a function that waits does so when it is given no time-out.",
+							NULL,
+							&dbos_task_wait_timeout, 60000, 1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	/* How much of the record is wanted for learning is the user's trade of space. */
+	DefineCustomRealVariable("dbos.task_decision_sampling",
+							 "Share of scheduling choices that are recorded in dbos.decisions.",
+							 NULL,
+							 &dbos_task_decision_sampling, 0.01, 0.0, 1.0,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* For tests: proves that shared memory holds hints and tables the truth. */
+	DefineCustomBoolVariable("dbos.shared_memory",
+							 "Whether shared memory is used; off is for tests.",
+							 NULL,
+							 &dbos_shared_memory, true,
+							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+
+#ifdef DBOS_TESTING
+	/* Lets a test move the clock of every process by a reload. */
+	DefineCustomIntVariable("dbos.clock_offset",
+							"Seconds added to the clock, in test builds.",
+							NULL,
+							&dbos_clock_offset, 0, INT_MIN, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+#endif
+
+	MarkGUCPrefixReserved("dbos");
+}
