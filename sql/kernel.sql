@@ -50,7 +50,7 @@ GRANT USAGE ON SCHEMA dbos TO dbos_user, dbos_monitor, dbos_admin;
 COMMENT ON SCHEMA dbos IS 'the operating system of the applications on this server';
 
 -- Everything below is created by the installing superuser and given to
--- dbos_owner at the end of the script (zz in sql/order).
+-- dbos_owner at the end of the script (finish.sql).
 CREATE TABLE dbos.identity
 (
 	only_row boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (only_row),

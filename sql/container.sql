@@ -1,0 +1,2 @@
+-- container.sql
+-- SPDX-License-Identifier: PostgreSQL

@@ -1,0 +1,2 @@
+-- host.sql
+-- SPDX-License-Identifier: PostgreSQL

@@ -1,0 +1,2 @@
+-- task.sql
+-- SPDX-License-Identifier: PostgreSQL
