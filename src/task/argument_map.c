@@ -442,18 +442,19 @@ always_converts(Oid type)
 
 /*
  * dbos_converter_make returns what converts the values of documents of this
- * shape, in context; NULL when none of them can fail.
+ * shape, in context; NULL when none of them can fail.  What it takes to make it
+ * stays in CurrentMemoryContext.
  */
 DbosConverter *
 dbos_converter_make(const DbosSignature *signature, const DbosShape *shape,
 					const DbosMapping *mapping, MemoryContext context)
 {
-	MemoryContext caller = MemoryContextSwitchTo(context);
-	DbosConverter *converter = palloc0(sizeof(DbosConverter));
+	DbosConverter *converter = MemoryContextAllocZero(context, sizeof(DbosConverter));
 
 	converter->positional = shape->is_array;
 	converter->lasting = true;
-	converter->conversions = palloc0(sizeof(Conversion) * Max(signature->nparameters, 1));
+	converter->conversions = MemoryContextAllocZero(context, sizeof(Conversion) *
+													Max(signature->nparameters, 1));
 	for (int i = 0; i < signature->nparameters && !signature->takes_document; i++)
 	{
 		const DbosParameter *parameter = &signature->parameters[i];
@@ -462,23 +463,24 @@ dbos_converter_make(const DbosSignature *signature, const DbosShape *shape,
 		if (mapping->value[i] < 0 || always_converts(parameter->type))
 			continue;
 		converter->count++;
-		conversion->key = pstrdup(parameter_key(signature, shape, i));
-		conversion->parameter = parameter->name ? psprintf("\"%s\"", parameter->name) :
-			psprintf("%d", i + 1);
+		conversion->key = MemoryContextStrdup(context, parameter_key(signature, shape, i));
+		conversion->parameter =
+			MemoryContextStrdup(context, parameter->name ? psprintf("\"%s\"", parameter->name) :
+								psprintf("%d", i + 1));
 		conversion->type = parameter->type;
-		conversion->type_name = format_type_be(parameter->type);
+		conversion->type_name = MemoryContextStrdup(context, format_type_be(parameter->type));
 		converter->lasting &= type_is_scalar(parameter->type);
 	}
-	if (converter->count > 0)
-	{
-		converter->signature = dbos_signature_text(signature);
-		converter->function = quote_qualified_identifier(signature->schema_name, signature->name);
-		if (converter->lasting)
-			for (int i = 0; i < converter->count; i++)
-				conversion_prepare(&converter->conversions[i], context);
-	}
-	MemoryContextSwitchTo(caller);
-	return converter->count > 0 ? converter : NULL;
+	if (converter->count == 0)
+		return NULL;
+	converter->signature = MemoryContextStrdup(context, dbos_signature_text(signature));
+	converter->function =
+		MemoryContextStrdup(context, quote_qualified_identifier(signature->schema_name,
+																signature->name));
+	if (converter->lasting)
+		for (int i = 0; i < converter->count; i++)
+			conversion_prepare(&converter->conversions[i], context);
+	return converter;
 }
 
 static void

@@ -282,10 +282,10 @@ cache_lookup(CallKey *key, const DbosShape *shape)
 }
 
 static void
-entry_note_types(CallEntry *entry, const DbosSignature *signature)
+entry_note_types(CallEntry *entry, const DbosSignature *signature, MemoryContext context)
 {
 	entry->ntypes = signature->nparameters + 1;
-	entry->type_hashes = palloc(sizeof(uint32) * entry->ntypes);
+	entry->type_hashes = MemoryContextAlloc(context, sizeof(uint32) * entry->ntypes);
 	for (int i = 0; i < signature->nparameters; i++)
 		entry->type_hashes[i] = GetSysCacheHashValue1(TYPEOID,
 													  ObjectIdGetDatum(signature->parameters[i].type));
@@ -293,35 +293,45 @@ entry_note_types(CallEntry *entry, const DbosSignature *signature)
 		GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(signature->result));
 }
 
-/* Makes an entry in CurrentMemoryContext, which is then its own or its caller's. */
+static void
+entry_note_shape(CallEntry *entry, const DbosShape *shape, MemoryContext context)
+{
+	entry->is_array = shape->is_array;
+	if (!shape->complete)
+		return;
+	entry->keys_length = shape->keys_length;
+	entry->keys = MemoryContextAlloc(context, shape->keys_length + 1);
+	memcpy(entry->keys, shape->keys, shape->keys_length);
+	entry->types = MemoryContextStrdup(context, shape->types);
+}
+
+/* Makes an entry in context, and what it takes to make it in CurrentMemoryContext. */
 static CallEntry *
 entry_make(const CallKey *key, const DbosShape *shape, const DbosSignature *signature,
-		   const DbosMapping *mapping)
+		   const DbosMapping *mapping, MemoryContext context)
 {
-	CallEntry  *entry = palloc0(sizeof(CallEntry));
+	CallEntry  *entry = MemoryContextAllocZero(context, sizeof(CallEntry));
+	DbosFunctionCall *call = &entry->call;
 
 	entry->use = key->use;
 	entry->role = key->role;
 	entry->npath = key->npath;
-	memcpy(entry->path, key->path, sizeof(key->path));
-	entry->name = pstrdup(key->name);
-	entry->is_array = shape->is_array;
-	if (shape->complete)
-	{
-		entry->keys_length = shape->keys_length;
-		entry->keys = palloc(shape->keys_length + 1);
-		memcpy(entry->keys, shape->keys, shape->keys_length);
-		entry->types = pstrdup(shape->types);
-	}
-	entry->call.function = signature->function;
-	entry->call.kind = DBOS_CALL_FUNCTION;
-	entry->call.identity = format_procedure_qualified(signature->function);
-	entry->call.display = quote_qualified_identifier(signature->schema_name, signature->name);
-	entry->call.sql = dbos_signature_statement(signature, shape, mapping, &entry->call.takes_args);
-	entry->call.positional = shape->is_array && !signature->takes_document;
-	entry->converter = key->use == CALL_BY_IDENTITY ? NULL :
-		dbos_converter_make(signature, shape, mapping, CurrentMemoryContext);
-	entry_note_types(entry, signature);
+	memcpy(entry->path, key->path, sizeof(Oid) * key->npath);
+	entry->name = MemoryContextStrdup(context, key->name);
+	entry_note_shape(entry, shape, context);
+	call->function = signature->function;
+	call->kind = DBOS_CALL_FUNCTION;
+	call->identity = MemoryContextStrdup(context, format_procedure_qualified(signature->function));
+	call->display = MemoryContextStrdup(context,
+										quote_qualified_identifier(signature->schema_name,
+																   signature->name));
+	call->sql = MemoryContextStrdup(context,
+									dbos_signature_statement(signature, shape, mapping,
+															 &call->takes_args));
+	call->positional = shape->is_array && !signature->takes_document;
+	if (key->use == CALL_BY_NAME)
+		entry->converter = dbos_converter_make(signature, shape, mapping, context);
+	entry_note_types(entry, signature, context);
 	return entry;
 }
 
@@ -363,8 +373,7 @@ entry_resolve(CallKey *key, Jsonb *args, const DbosShape *shape, bool may_keep)
 	if (may_keep && chosen_by != DBOS_CHOSEN_BY_VALUES && entries < CACHE_ENTRIES &&
 		(shape->complete || chosen_by == DBOS_CHOSEN_BY_NAME))
 		context = AllocSetContextCreate(caller, "dbos function call", ALLOCSET_SMALL_SIZES);
-	MemoryContextSwitchTo(context ? context : caller);
-	entry = entry_make(key, shape, signature, &mapping);
+	entry = entry_make(key, shape, signature, &mapping, context ? context : caller);
 	if (context != NULL && invalidations == invalidations_before)
 		cache_insert(entry, key, shape, chosen_by, context);
 	MemoryContextSwitchTo(caller);
