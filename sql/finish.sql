@@ -22,3 +22,5 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+SELECT dbos.extension_created();

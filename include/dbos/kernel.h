@@ -169,6 +169,25 @@ extern void dbos_stop_point(const char *name);
 extern bool dbos_identity_matches(void);
 extern void dbos_identity_take(void);
 
+/* ---- system_functions.c: what dbos says of itself ---- */
+
+/*
+ * Rooms add rows to dbos.health() and dbos.capabilities: a report function is
+ * called for each query of them, in the asking session and with its rights, and
+ * must not raise for what it reports on.  detail, hint, reason and remedy may be NULL.
+ */
+typedef struct DbosReport DbosReport;
+
+extern void dbos_health_register(void (*report) (DbosReport *rows));
+extern void dbos_health_row(DbosReport *rows, const char *component, bool ok,
+							const char *detail, const char *hint);
+extern void dbos_capability_register(void (*report) (DbosReport *rows));
+extern void dbos_capability_row(DbosReport *rows, const char *capability, bool available,
+								const char *reason, const char *remedy);
+
+/* To be called when DROP EXTENSION dbos has succeeded: names what it leaves. */
+extern void dbos_extension_dropped_notice(void);
+
 /* ---- register functions of the upper floors, called by dbos.c ---- */
 
 extern void dbos_kernel_register(void);

@@ -2,10 +2,15 @@
  * identity.c
  *	  A database acts only where it was told to.
  *
- * The one-row table dbos.identity, which no dump carries, names the server and
- * the database that its tasks belong to.  A restore has no row, a template copy
- * or a clone by pg_upgrade another one: there workers stay off until
- * dbos.start() takes the database over.
+ * The table dbos.identity names the server and the database that the tasks
+ * belong to.  Dumps carry it: where a dump is restored, its row stands beside (or
+ * instead of) that of the new database, and a template copy or a clone by
+ * pg_upgrade has the old row alone.  Tasks run only where every row is the
+ * database's own, and there is one; dbos.start() takes the database over.
+ *
+ * CREATE EXTENSION takes the identity, except in a restore (system_functions.c),
+ * so that tasks that a parallel restore brings before this table do not run.
+ * A dump restored over the very database that it was made from acts at once.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -32,8 +37,8 @@ bool
 dbos_identity_matches(void)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT 1 FROM dbos.identity WHERE system_identifier OPERATOR(pg_catalog.=) $1"
-		" AND database OPERATOR(pg_catalog.=) $2",
+		.sql = "SELECT 1 FROM dbos.identity HAVING pg_catalog.bool_and(system_identifier OPERATOR(pg_catalog.=) $1"
+		" AND database OPERATOR(pg_catalog.=) $2)",
 		.nargs = 2,
 		.argtypes = {TEXTOID, OIDOID},
 	};
@@ -47,13 +52,16 @@ dbos_identity_matches(void)
 	return matches;
 }
 
+/* Makes this database the one that its tables belong to, whoever they came from. */
 void
 dbos_identity_take(void)
 {
-	static DbosPlan plan = {
-		.sql = "INSERT INTO dbos.identity (only_row, system_identifier, database) VALUES (true, $1, $2)"
-		" ON CONFLICT (only_row) DO UPDATE SET system_identifier = excluded.system_identifier,"
-		" database = excluded.database",
+	static DbosPlan forget = {
+		.sql = "DELETE FROM dbos.identity",
+		.nargs = 0,
+	};
+	static DbosPlan take = {
+		.sql = "INSERT INTO dbos.identity (system_identifier, database) VALUES ($1, $2)",
 		.nargs = 2,
 		.argtypes = {TEXTOID, OIDOID},
 	};
@@ -61,6 +69,7 @@ dbos_identity_take(void)
 	DbosOwnerScope scope;
 
 	dbos_owner_begin(&scope);
-	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
+	(void) dbos_plan_execute(&forget, NULL, NULL, false, 0);
+	(void) dbos_plan_execute(&take, values, NULL, false, 0);
 	dbos_owner_end(&scope);
 }
