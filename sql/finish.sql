@@ -12,7 +12,7 @@ BEGIN
 			AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'S']::"char"[])
 			AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
 							WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-								AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) ANY (ARRAY['i', 'a']::"char"[]))
+								AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.objsubid OPERATOR(pg_catalog.=) 0 AND d.deptype OPERATOR(pg_catalog.=) ANY (ARRAY['i', 'a']::"char"[]))
 		UNION ALL
 		SELECT pg_catalog.format('ALTER ROUTINE %s OWNER TO dbos_owner', p.oid::pg_catalog.regprocedure)
 		FROM pg_catalog.pg_proc p

@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 
 #include "dbos/kernel.h"
+#include "dbos/task.h"
 
 PG_MODULE_MAGIC;
 
@@ -19,6 +20,7 @@ void
 _PG_init(void)
 {
 	dbos_kernel_register();
+	dbos_task_register();
 	if (process_shared_preload_libraries_in_progress)
 		dbos_shared_install_hooks();
 }

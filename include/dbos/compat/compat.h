@@ -12,8 +12,12 @@
 
 #include "postgres.h"
 
+#include "catalog/pg_database.h"
+#include "executor/executor.h"
 #include "pgstat.h"
 #include "storage/proc.h"
+#include "tcop/pquery.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 150000
@@ -55,5 +59,48 @@ RestrictSearchPath(void)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 #endif
+
+/* PostgreSQL 16 added onlySummarizing.  Goes with 15. */
+static inline void
+dbos_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false);
+#else
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* PostgreSQL 16 made one object_aclcheck() of many.  Goes with 15. */
+static inline AclResult
+dbos_database_acl_check(Oid database, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, database, role, mode);
+#else
+	return pg_database_aclcheck(database, role, mode);
+#endif
+}
+
+static inline bool
+dbos_database_owned(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
+/* PostgreSQL 18 dropped run_once.  Goes with 17. */
+static inline bool
+dbos_portal_run(Portal portal, DestReceiver *receiver, QueryCompletion *completion)
+{
+#if PG_VERSION_NUM >= 180000
+	return PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion);
+#else
+	return PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, completion);
+#endif
+}
 
 #endif							/* DBOS_COMPAT_H */

@@ -1,0 +1,242 @@
+/*
+ * introspect.c
+ *	  What shared memory knows, as rows: running tasks, workers, queues; the
+ *	  policy as a query; starting and stopping the workers of a database.
+ *
+ * The views of sql/task_views.sql join these rows with the tables and decide
+ * there who sees what; the functions here are not granted to users.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "scheduler.h"
+#include "task.h"
+
+PG_FUNCTION_INFO_V1(dbos_running_tasks);
+PG_FUNCTION_INFO_V1(dbos_list_workers);
+PG_FUNCTION_INFO_V1(dbos_queue_running);
+PG_FUNCTION_INFO_V1(dbos_can_run);
+PG_FUNCTION_INFO_V1(dbos_explain_policy);
+PG_FUNCTION_INFO_V1(dbos_start);
+PG_FUNCTION_INFO_V1(dbos_stop);
+
+/* A consistent copy of the worker table, so that rows are built without the lock. */
+static DbosWorker *
+copy_workers(int *count)
+{
+	DbosWorker *copy;
+
+	*count = 0;
+	if (!dbos_shared_attach() || dbos_task_shared == NULL)
+		return NULL;
+	copy = palloc(sizeof(DbosWorker) * dbos_task_shared->nworkers);
+	DBOS_TASK_LOCK();
+	*count = dbos_task_shared->nworkers;
+	memcpy(copy, dbos_worker_slot(0), sizeof(DbosWorker) * *count);
+	DBOS_TASK_UNLOCK();
+	return copy;
+}
+
+/* (id, pid, started_at, progress, note) of the tasks that run in this database. */
+Datum
+dbos_running_tasks(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			count;
+	DbosWorker *workers;
+
+	InitMaterializedSRF(fcinfo, 0);
+	workers = copy_workers(&count);
+	for (int i = 0; i < count; i++)
+	{
+		DbosWorker *worker = &workers[i];
+		Datum		values[5];
+		bool		nulls[5] = {false};
+
+		if (worker->task == 0 || worker->database != MyDatabaseId || worker->is_scheduler)
+			continue;
+		values[0] = Int64GetDatum(worker->task);
+		values[1] = Int32GetDatum(worker->pid);
+		values[2] = TimestampTzGetDatum(worker->started_at);
+		values[3] = Float4GetDatum(worker->progress);
+		nulls[3] = worker->progress < 0;
+		values[4] = CStringGetTextDatum(worker->note);
+		nulls[4] = worker->note[0] == '\0';
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static const char *
+worker_state_name(const DbosWorker *worker)
+{
+	switch (worker->state)
+	{
+		case DBOS_WORKER_FREE:
+			return "free";
+		case DBOS_WORKER_STARTING:
+			return "starting";
+		case DBOS_WORKER_IDLE:
+			return "idle";
+		case DBOS_WORKER_RUNNING:
+			return "running";
+		case DBOS_WORKER_WAITING:
+			return "waiting";
+	}
+	return "unknown";
+}
+
+/* (pid, kind, database, role, state, since, task, tasks_done) of every worker of the server. */
+Datum
+dbos_list_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			count;
+	DbosWorker *workers;
+
+	InitMaterializedSRF(fcinfo, 0);
+	workers = copy_workers(&count);
+	for (int i = 0; i < count; i++)
+	{
+		DbosWorker *worker = &workers[i];
+		Datum		values[8];
+		bool		nulls[8] = {false};
+
+		if (worker->state == DBOS_WORKER_FREE)
+			continue;
+		values[0] = Int32GetDatum(worker->pid);
+		nulls[0] = worker->pid == 0;
+		values[1] = CStringGetTextDatum(worker->is_scheduler ? "scheduler" : "executor");
+		values[2] = ObjectIdGetDatum(worker->database);
+		values[3] = ObjectIdGetDatum(worker->session_role);
+		nulls[3] = worker->session_role == InvalidOid;
+		values[4] = CStringGetTextDatum(worker_state_name(worker));
+		values[5] = TimestampTzGetDatum(worker->since);
+		values[6] = Int64GetDatum(worker->task);
+		/* Ids of tasks mean something in their own database alone. */
+		nulls[6] = worker->task == 0 || worker->database != MyDatabaseId;
+		values[7] = Int64GetDatum(worker->tasks_done);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* Tasks of a queue that run now. */
+Datum
+dbos_queue_running(PG_FUNCTION_ARGS)
+{
+	int			running = 0;
+
+	if (dbos_shared_attach() && dbos_task_shared != NULL)
+	{
+		DBOS_TASK_LOCK();
+		running = dbos_run_queue_running(MyDatabaseId, PG_GETARG_INT32(0));
+		DBOS_TASK_UNLOCK();
+	}
+	PG_RETURN_INT32(running);
+}
+
+Datum
+dbos_can_run(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(dbos_workers_can_run());
+}
+
+/* The query that the choice of the next task of a queue is, and its plan. */
+Datum
+dbos_explain_policy(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			types[5] = {INT4OID, OIDOID, INT4OID, INT8OID, INT4OID};
+	DbosQueueFacts facts = dbos_queue_resolve(name);
+	Datum		values[5];
+	Datum		line;
+	bool		null = false;
+	DbosOwnerScope scope;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	line = CStringGetTextDatum(DBOS_POLICY_QUERY);
+	tuplestore_putvalues(result->setResult, result->setDesc, &line, &null);
+
+	values[0] = Int32GetDatum(facts.queue_id);
+	values[1] = ObjectIdGetDatum(GetSessionUserId());
+	values[2] = Int32GetDatum(INT_MIN);
+	values[3] = Int64GetDatum(0);
+	values[4] = Int32GetDatum(1);
+	dbos_owner_begin(&scope);
+	if (SPI_execute_with_args("EXPLAIN " DBOS_POLICY_QUERY, 5, types, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not explain the policy");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		line = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null);
+		tuplestore_putvalues(result->setResult, result->setDesc, &line, &null);
+	}
+	dbos_owner_end(&scope);
+	return (Datum) 0;
+}
+
+static void
+require_admin(const char *function)
+{
+	if (!dbos_is_admin(GetUserId()))
+		ereport(ERROR,
+				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("permission denied for function %s", function),
+				errhint("Members of dbos_admin may call it."));
+}
+
+/*
+ * Makes this database the one that its tasks belong to, and has them run from
+ * the commit on.  Starts the launcher where the library was not preloaded.
+ */
+Datum
+dbos_start(PG_FUNCTION_ARGS)
+{
+	bool		launcher;
+
+	require_admin("start");
+	dbos_require_same_version();
+	if (!dbos_shared_attach() || dbos_task_shared == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("could not start the workers of this database"),
+				errdetail("%s", dbos_shared_reason() ? dbos_shared_reason() : "There is no shared memory."),
+				errhint("Add dbos to shared_preload_libraries and restart the server."));
+	dbos_identity_take();
+	dbos_pending_want_scheduler();
+	DBOS_TASK_LOCK();
+	launcher = dbos_task_shared->launcher_pid != 0;
+	DBOS_TASK_UNLOCK();
+	if (!launcher && !dbos_launcher_start(true))
+		ereport(ERROR,
+				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("could not start the launcher"),
+				errdetail("All of max_worker_processes are in use."),
+				errhint("Raise max_worker_processes and restart the server."));
+	PG_RETURN_VOID();
+}
+
+/* Has the workers of this database end the tasks that they run, and leave. */
+Datum
+dbos_stop(PG_FUNCTION_ARGS)
+{
+	require_admin("stop");
+	if (dbos_my_worker != DBOS_NOBODY)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("a task cannot stop the workers"));
+	dbos_workers_expel(MyDatabaseId, DBOS_DATABASE_PAUSED, false);
+	PG_RETURN_VOID();
+}

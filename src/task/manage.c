@@ -1,0 +1,324 @@
+/*
+ * manage.c
+ *	  What a user does with a task after its submit: look, cancel, retry, and
+ *	  from inside it, tell progress.
+ *
+ * Who has the rights of the task's role, or is dbos_admin, and is in a container
+ * around the task's, may; for anybody else the task does not exist.
+ *
+ * A waiting task is changed here, in the caller's transaction, under its row's
+ * lock.  A running one is locked by its executor: a cancel is then written down
+ * (it survives a crash of the executor) and told at commit.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "task.h"
+
+PG_FUNCTION_INFO_V1(dbos_cancel);
+PG_FUNCTION_INFO_V1(dbos_retry);
+PG_FUNCTION_INFO_V1(dbos_progress);
+
+static void
+no_such_task(int64 task)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_UNDEFINED_OBJECT),
+			errmsg("task " INT64_FORMAT " does not exist", task),
+			errhint("SELECT id, state, function FROM dbos.tasks; shows the tasks that you can see."));
+}
+
+/* Whether the caller may know and change a task of this role. */
+static bool
+may_manage(Oid caller, Oid role)
+{
+	return has_privs_of_role(caller, role) || dbos_is_admin(caller);
+}
+
+static Jsonb *
+column_jsonb(MemoryContext context, int column)
+{
+	bool		null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &null);
+	Jsonb	   *copy = NULL;
+
+	if (!null)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		copy = DatumGetJsonbPCopy(value);
+		MemoryContextSwitchTo(old);
+	}
+	return copy;
+}
+
+static Datum
+column(int number, bool *null)
+{
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, null);
+}
+
+/*
+ * What became of a task, by the latest snapshot.  Results are allocated in the
+ * caller's memory context.  Raises 42704 for a task that the caller may not know.
+ */
+void
+dbos_task_look(int64 task, DbosTaskView *view)
+{
+	static DbosPlan ended = {
+		.sql = "SELECT role::pg_catalog.oid, state, result, error FROM dbos.task_history"
+		" WHERE id OPERATOR(pg_catalog.=) $1 AND dbos.in_container(container_id)",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	static DbosPlan live = {
+		.sql = "SELECT role::pg_catalog.oid, xmin FROM dbos.task WHERE shard OPERATOR(pg_catalog.=) $2"
+		" AND id OPERATOR(pg_catalog.=) $1 AND dbos.in_container(container_id)",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT2OID},
+	};
+	Datum		values[2] = {Int64GetDatum(task), Int16GetDatum(DBOS_SHARD(task))};
+	MemoryContext caller = CurrentMemoryContext;
+	DbosOwnerScope scope;
+	bool		null;
+	bool		known = false;
+
+	memset(view, 0, sizeof(*view));
+	/* What this transaction itself has just done counts too. */
+	if (!IsInParallelMode())
+		CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	dbos_owner_begin(&scope);
+	/* One snapshot for both: a task is in exactly one of the two tables. */
+	if (dbos_plan_execute(&live, values, NULL, true, 1) == 1)
+	{
+		known = may_manage(scope.user, DatumGetObjectId(column(1, &null)));
+		view->mine_uncommitted = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column(2, &null)));
+	}
+	else if (dbos_plan_execute(&ended, values, NULL, true, 1) == 1)
+	{
+		known = may_manage(scope.user, DatumGetObjectId(column(1, &null)));
+		view->ended = true;
+		view->state = MemoryContextStrdup(caller, TextDatumGetCString(column(2, &null)));
+		view->result = column_jsonb(caller, 3);
+		view->error = column_jsonb(caller, 4);
+	}
+	dbos_owner_end(&scope);
+	PopActiveSnapshot();
+	if (!known)
+		no_such_task(task);
+}
+
+/* ---- cancel ---- */
+
+typedef enum CancelWay
+{
+	CANCEL_ENDED,				/* nothing left to cancel */
+	CANCEL_WAITING,				/* its row is ours now */
+	CANCEL_RUNNING				/* its row is another's */
+} CancelWay;
+
+/* Locks a waiting task's row, or finds who else has it; raises for a task that is not the caller's. */
+static CancelWay
+find_cancel_way(int64 task)
+{
+	static DbosPlan lock = {
+		.sql = "SELECT role::pg_catalog.oid, priority, session_role::pg_catalog.oid, queue_id, held"
+		" FROM dbos.task WHERE shard OPERATOR(pg_catalog.=) $2 AND id OPERATOR(pg_catalog.=) $1"
+		" AND dbos.in_container(container_id) FOR UPDATE SKIP LOCKED",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT2OID},
+	};
+	Datum		values[2] = {Int64GetDatum(task), Int16GetDatum(DBOS_SHARD(task))};
+	DbosOwnerScope scope;
+	CancelWay	way;
+
+	dbos_owner_begin(&scope);
+	if (dbos_plan_execute(&lock, values, NULL, false, 1) == 1)
+	{
+		bool		null;
+		DbosQueueFacts facts;
+		int32		priority = DatumGetInt32(column(2, &null));
+		Oid			session_role = DatumGetObjectId(column(3, &null));
+		bool		held = DatumGetBool(column(5, &null));
+
+		facts = dbos_queue_by_id(DatumGetInt32(column(4, &null)));
+		/* An executor may have passed the row by while we had it locked. */
+		if (!held)
+			dbos_pending_touch(priority, task, session_role, &facts);
+		way = CANCEL_WAITING;
+	}
+	else
+		way = CANCEL_RUNNING;
+	dbos_owner_end(&scope);
+	return way;
+}
+
+static void
+write_cancellation(int64 task)
+{
+	static DbosPlan plan = {
+		.sql = "INSERT INTO dbos.task_cancellation (task_id, requested_at, requested_by)"
+		" VALUES ($1, $2, $3::pg_catalog.regrole) ON CONFLICT DO NOTHING",
+		.nargs = 3,
+		.argtypes = {INT8OID, TIMESTAMPTZOID, OIDOID},
+	};
+	Datum		values[3] = {Int64GetDatum(task), TimestampTzGetDatum(dbos_now()), 0};
+	DbosOwnerScope scope;
+
+	dbos_owner_begin(&scope);
+	values[2] = ObjectIdGetDatum(scope.user);
+	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
+	dbos_owner_end(&scope);
+}
+
+/* Cancels a task: true when it was told to, false when it had ended. */
+Datum
+dbos_cancel(PG_FUNCTION_ARGS)
+{
+	int64		task = PG_GETARG_INT64(0);
+	DbosTaskView view;
+	Jsonb	   *error;
+
+	PreventCommandIfReadOnly("dbos.cancel()");
+	dbos_task_look(task, &view);
+	if (view.ended)
+		PG_RETURN_BOOL(false);
+	if (find_cancel_way(task) == CANCEL_WAITING)
+	{
+		error = dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL);
+		if (dbos_task_settle(task, DBOS_CANCELLED, NULL, error, NULL))
+			PG_RETURN_BOOL(true);
+	}
+	dbos_task_look(task, &view);
+	if (view.ended)
+		PG_RETURN_BOOL(strcmp(view.state, DBOS_CANCELLED) == 0);
+	write_cancellation(task);
+	dbos_pending_cancel(task);
+	PG_RETURN_BOOL(true);
+}
+
+/* ---- retry ---- */
+
+/* Puts a failed or cancelled task back among those that wait, as it was submitted. */
+Datum
+dbos_retry(PG_FUNCTION_ARGS)
+{
+	static DbosPlan lock = {
+		.sql = "SELECT state, finished_at FROM dbos.task_history WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	static DbosPlan keep = {
+		.sql = "INSERT INTO dbos.task_attempt (task_id, attempt, outcome, started_at, finished_at, worker_pid, error,"
+		" cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes)"
+		" SELECT id, attempt, state, started_at, finished_at, worker_pid, error, cpu_seconds, rows, buffers_hit,"
+		" buffers_read, memory_bytes FROM dbos.task_history"
+		" WHERE id OPERATOR(pg_catalog.=) $1 AND started_at IS NOT NULL",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	static DbosPlan forget = {
+		.sql = "DELETE FROM dbos.task_cancellation WHERE task_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	static DbosPlan move = {
+		.sql = "WITH gone AS (DELETE FROM dbos.task_history WHERE id OPERATOR(pg_catalog.=) $1 RETURNING *)"
+		" INSERT INTO dbos.task (shard, id, queue_id, session_role, role, container_id, priority, held, unmet, run_at,"
+		" submitted_at, attempt, max_attempts, crashes, retry_delay, retry_backoff, timeout, deadline, kind, function,"
+		" args, parent_id, idempotency_key, partition_key, attributes)"
+		" SELECT (id OPERATOR(pg_catalog.&) 15)::pg_catalog.int2, id, queue_id, session_role, role, container_id, priority,"
+		" false, 0, NULL, submitted_at, 0, max_attempts, 0, retry_delay, retry_backoff, timeout,"
+		" CASE WHEN deadline OPERATOR(pg_catalog.>) $2 THEN deadline END, kind, function, args, parent_id,"
+		" idempotency_key, partition_key, attributes FROM gone"
+		" RETURNING queue_id, session_role::pg_catalog.oid, priority",
+		.nargs = 2,
+		.argtypes = {INT8OID, TIMESTAMPTZOID},
+	};
+	int64		task = PG_GETARG_INT64(0);
+	Datum		values[2] = {Int64GetDatum(task), TimestampTzGetDatum(dbos_now())};
+	DbosTaskView view;
+	DbosOwnerScope scope;
+	DbosQueueFacts facts;
+	const char *state = "waiting or running";
+	bool		null;
+
+	PreventCommandIfReadOnly("dbos.retry()");
+	dbos_task_look(task, &view);
+	dbos_owner_begin(&scope);
+	/* A twin may have been quicker: the row is looked at again under its lock. */
+	if (view.ended && dbos_plan_execute(&lock, values, NULL, false, 1) == 1)
+		state = TextDatumGetCString(column(1, &null));
+	if (strcmp(state, DBOS_FAILED) != 0 && strcmp(state, DBOS_CANCELLED) != 0)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("cannot retry task " INT64_FORMAT, task),
+				errdetail("The task is %s.", state),
+				errhint("Only a failed or cancelled task can be retried."));
+	(void) dbos_plan_execute(&keep, values, NULL, false, 0);
+	(void) dbos_plan_execute(&forget, values, NULL, false, 0);
+	(void) dbos_plan_execute(&move, values, NULL, false, 0);
+	{
+		int32		queue_id = DatumGetInt32(column(1, &null));
+		Oid			session_role = DatumGetObjectId(column(2, &null));
+		int32		priority = DatumGetInt32(column(3, &null));
+
+		facts = dbos_queue_by_id(queue_id);
+		dbos_pending_push(priority, task, session_role, &facts);
+	}
+	dbos_owner_end(&scope);
+	PG_RETURN_BOOL(true);
+}
+
+/* ---- progress ---- */
+
+/* Tells how far the current task is; seen at once by everybody who sees the task. */
+Datum
+dbos_progress(PG_FUNCTION_ARGS)
+{
+	float4		fraction;
+	char	   *note = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	DbosWorker *worker;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("fraction must not be null"));
+	fraction = PG_GETARG_FLOAT4(0);
+	if (isnan(fraction) || fraction < 0 || fraction > 1)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("fraction must be between 0 and 1"));
+	if (dbos_context_task() == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("dbos.progress() was called outside of a task"));
+	if (dbos_my_worker == DBOS_NOBODY)
+		PG_RETURN_VOID();
+	worker = dbos_worker_slot(dbos_my_worker);
+	DBOS_TASK_LOCK();
+	worker->progress = fraction;
+	if (note != NULL)
+	{
+		int			length = pg_mbcliplen(note, strlen(note), DBOS_NOTE_LENGTH - 1);
+
+		memcpy(worker->note, note, length);
+		worker->note[length] = '\0';
+	}
+	DBOS_TASK_UNLOCK();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,453 @@
+/*
+ * pending.c
+ *	  What a transaction tells shared memory at its end.
+ *
+ * Rows of a transaction are seen by others only once it has committed, so what
+ * is said of them waits until then too.  SQL functions append to a list, which
+ * may fail; the callbacks at the end of the transaction only read it, take the
+ * task room's lock and set latches: they neither allocate nor raise.
+ *
+ * Entries belong to the subtransaction that appended them and go away with it.
+ * The exception is "touch": who locked a task's row and then left it alone may
+ * have made an executor skip it, whatever becomes of the transaction, and so
+ * the task is pushed at commit and at abort.  Pushing it twice is harmless.
+ *
+ * Nest levels never decrease along the list, because a deeper level has ended,
+ * and was lowered or dropped, before an outer one appends again; so the end of
+ * a subtransaction looks only at its own entries.
+ *
+ * The functions that lead here are parallel unsafe: no parallel worker has a
+ * list.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "task.h"
+
+/* Entries told while the lock is held once. */
+#define BATCH_SIZE 256
+/* Distinct lanes of a batch that are woken once; further ones are woken for each push. */
+#define MAX_WAKES 16
+#define INITIAL_CAPACITY 16
+
+typedef enum PendingKind
+{
+	PENDING_PUSH,
+	PENDING_TOUCH,
+	PENDING_DUE,
+	PENDING_EVENT,
+	PENDING_CANCEL,
+	PENDING_QUEUE,
+	PENDING_SCHEDULER
+} PendingKind;
+
+typedef struct Pending
+{
+	PendingKind kind;
+	int			nest_level;
+	DbosTaskKey key;			/* push, touch; of an event and a cancel the id alone */
+	Oid			session_role;	/* push, touch */
+	char		event;			/* as in DbosEvent */
+	DbosQueueFacts queue;		/* push, touch, queue */
+	TimestampTz at;				/* due */
+} Pending;
+
+/* The logins that a batch gives something to do. */
+typedef struct WakeList
+{
+	int			count;
+	struct
+	{
+		Oid			session_role;
+		int32		queue_id;
+	}			lanes[MAX_WAKES];
+} WakeList;
+
+static Pending *list = NULL;	/* in TopTransactionContext */
+static Size nlist = 0;
+static Size capacity = 0;
+
+static Pending *append(PendingKind kind);
+static void append_task(PendingKind kind, int32 priority, int64 id, Oid session_role,
+						const DbosQueueFacts *queue);
+static Pending *last_of_kind(PendingKind kind);
+static void xact_callback(XactEvent event, void *arg);
+static void subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+							 SubTransactionId parentSubid, void *arg);
+static void tell_all(bool committed);
+static void tell_batch(const Pending *batch, Size count, bool committed);
+static void tell(const Pending *pending, DbosDatabase *database, WakeList *wakes);
+static void tell_push(const Pending *pending, DbosDatabase *database, WakeList *wakes);
+static void tell_due(TimestampTz at, DbosDatabase *database);
+static void tell_event(char event, int64 task, DbosDatabase *database);
+static void tell_cancel(int64 task);
+static void database_exists(DbosDatabase *database);
+static void wake_lane(Oid session_role, int32 queue_id);
+
+/* ---- appending: any of these may raise out of memory ---- */
+
+/* At commit: the task is ready. */
+void
+dbos_pending_push(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue)
+{
+	append_task(PENDING_PUSH, priority, id, session_role, queue);
+}
+
+/* At the end of the transaction, however it ends: the task may be ready. */
+void
+dbos_pending_touch(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue)
+{
+	append_task(PENDING_TOUCH, priority, id, session_role, queue);
+}
+
+/* At commit: a scheduler is wanted at this time. */
+void
+dbos_pending_due(TimestampTz at)
+{
+	Pending    *pending = last_of_kind(PENDING_DUE);
+
+	/* Of many delayed tasks submitted in a row the first one matters. */
+	if (pending != NULL)
+		pending->at = Min(pending->at, at);
+	else if ((pending = append(PENDING_DUE)) != NULL)
+		pending->at = at;
+}
+
+/* At commit: tells those who wait for the task, and what depends on it. */
+void
+dbos_pending_event(char kind, int64 task)
+{
+	Pending    *pending = append(PENDING_EVENT);
+
+	if (pending == NULL)
+		return;
+	pending->event = kind;
+	pending->key.id = task;
+}
+
+/* At commit: interrupts the worker that runs the task, if one does. */
+void
+dbos_pending_cancel(int64 task)
+{
+	Pending    *pending = append(PENDING_CANCEL);
+
+	if (pending != NULL)
+		pending->key.id = task;
+}
+
+/* At commit: the limits of the queue hold. */
+void
+dbos_pending_queue(const DbosQueueFacts *queue)
+{
+	Pending    *pending = append(PENDING_QUEUE);
+
+	if (pending != NULL)
+		pending->queue = *queue;
+}
+
+/* At commit: a scheduler looks at this database, also if it was stopped or unknown. */
+void
+dbos_pending_want_scheduler(void)
+{
+	if (last_of_kind(PENDING_SCHEDULER) == NULL)
+		(void) append(PENDING_SCHEDULER);
+}
+
+/* Registers the callbacks; once in each process, from _PG_init. */
+void
+dbos_pending_install(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}
+
+static void
+append_task(PendingKind kind, int32 priority, int64 id, Oid session_role,
+			const DbosQueueFacts *queue)
+{
+	Pending    *pending = append(kind);
+
+	if (pending == NULL)
+		return;
+	pending->key.priority = priority;
+	pending->key.id = id;
+	pending->session_role = session_role;
+	pending->queue = *queue;
+}
+
+/* A new entry, zeroed; NULL when there is no shared memory to tell anything to. */
+static Pending *
+append(PendingKind kind)
+{
+	Pending    *pending;
+
+	if (!dbos_shared_attach() || dbos_task_shared == NULL)
+		return NULL;
+	if (list == NULL)
+	{
+		list = MemoryContextAlloc(TopTransactionContext, INITIAL_CAPACITY * sizeof(Pending));
+		capacity = INITIAL_CAPACITY;
+		nlist = 0;
+	}
+	else if (nlist == capacity)
+	{
+		/* One transaction may submit more tasks than fit into an ordinary allocation. */
+		list = repalloc_huge(list, 2 * capacity * sizeof(Pending));
+		capacity *= 2;
+	}
+	pending = &list[nlist++];
+	memset(pending, 0, sizeof(*pending));
+	pending->kind = kind;
+	pending->nest_level = GetCurrentTransactionNestLevel();
+	return pending;
+}
+
+/* The last entry, when it is of this kind and of the current subtransaction. */
+static Pending *
+last_of_kind(PendingKind kind)
+{
+	if (nlist == 0 || list[nlist - 1].kind != kind ||
+		list[nlist - 1].nest_level != GetCurrentTransactionNestLevel())
+		return NULL;
+	return &list[nlist - 1];
+}
+
+/* ---- the end of a transaction ---- */
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (nlist == 0 && list == NULL)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			if (nlist > 0)
+				ereport(ERROR,
+						errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot PREPARE a transaction that has submitted or changed tasks"),
+						errhint("Use COMMIT, or submit the tasks in a transaction of their own."));
+			break;
+		case XACT_EVENT_COMMIT:
+			tell_all(true);
+			break;
+		case XACT_EVENT_ABORT:
+			tell_all(false);
+			break;
+		case XACT_EVENT_PREPARE:
+			/* Everything was dropped by subtransactions; the memory goes with the transaction. */
+			list = NULL;
+			nlist = capacity = 0;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+				 SubTransactionId parentSubid, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+	Size		first = nlist;
+	Size		kept;
+
+	if (nlist == 0 ||
+		(event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+		return;
+	while (first > 0 && list[first - 1].nest_level >= level)
+		first--;
+	kept = first;
+	for (Size i = first; i < nlist; i++)
+	{
+		if (event == SUBXACT_EVENT_ABORT_SUB && list[i].kind != PENDING_TOUCH)
+			continue;
+		list[kept] = list[i];
+		list[kept++].nest_level = level - 1;
+	}
+	nlist = kept;
+}
+
+/* Tells the whole list and forgets it. */
+static void
+tell_all(bool committed)
+{
+	const Pending *todo = list;
+	Size		count = nlist;
+
+	list = NULL;
+	nlist = capacity = 0;
+	for (Size done = 0; done < count; done += BATCH_SIZE)
+		tell_batch(&todo[done], Min(count - done, BATCH_SIZE), committed);
+}
+
+static void
+tell_batch(const Pending *batch, Size count, bool committed)
+{
+	WakeList	wakes = {0};
+	DbosDatabase *database;
+	bool		locked = false;
+
+	for (Size i = 0; i < count; i++)
+	{
+		if (!committed && batch[i].kind != PENDING_TOUCH)
+			continue;
+		/* An abort with nothing to tell does not compete for the lock. */
+		if (!locked)
+		{
+			DBOS_TASK_LOCK();
+			locked = true;
+			database = dbos_database_find(MyDatabaseId, true);
+		}
+		tell(&batch[i], database, &wakes);
+	}
+	if (!locked)
+		return;
+	/* After all pushes, so that who is woken finds all of them. */
+	for (int i = 0; i < wakes.count; i++)
+		wake_lane(wakes.lanes[i].session_role, wakes.lanes[i].queue_id);
+	DBOS_TASK_UNLOCK();
+}
+
+/* database is NULL when more databases use dbos than we keep: only waiters are told then. */
+static void
+tell(const Pending *pending, DbosDatabase *database, WakeList *wakes)
+{
+	switch (pending->kind)
+	{
+		case PENDING_PUSH:
+		case PENDING_TOUCH:
+			if (database != NULL)
+				tell_push(pending, database, wakes);
+			break;
+		case PENDING_DUE:
+			if (database != NULL)
+				tell_due(pending->at, database);
+			break;
+		case PENDING_EVENT:
+			tell_event(pending->event, pending->key.id, database);
+			break;
+		case PENDING_CANCEL:
+			tell_cancel(pending->key.id);
+			break;
+		case PENDING_QUEUE:
+			dbos_run_queue_alter(MyDatabaseId, &pending->queue);
+			break;
+		case PENDING_SCHEDULER:
+			if (database == NULL)
+				break;
+			if (database->state == DBOS_DATABASE_ABSENT || database->state == DBOS_DATABASE_PAUSED)
+				database->state = DBOS_DATABASE_UNKNOWN;
+			if (database->state == DBOS_DATABASE_UNKNOWN)
+				database->probe_after = 0;
+			dbos_scheduler_want(database);
+			break;
+	}
+}
+
+static void
+tell_push(const Pending *pending, DbosDatabase *database, WakeList *wakes)
+{
+	database_exists(database);
+	dbos_run_queue_push(MyDatabaseId, pending->session_role, &pending->queue, pending->key);
+	for (int i = 0; i < wakes->count; i++)
+		if (wakes->lanes[i].session_role == pending->session_role &&
+			wakes->lanes[i].queue_id == pending->queue.queue_id)
+			return;
+	if (wakes->count == MAX_WAKES)
+	{
+		wake_lane(pending->session_role, pending->queue.queue_id);
+		return;
+	}
+	wakes->lanes[wakes->count].session_role = pending->session_role;
+	wakes->lanes[wakes->count].queue_id = pending->queue.queue_id;
+	wakes->count++;
+}
+
+/*
+ * A scheduler that is there looks again even if the time is not earlier than
+ * what it knows: it may be about to write down what it read before our commit.
+ * Where there is none, the launcher arms its timer and starts one in time.
+ */
+static void
+tell_due(TimestampTz at, DbosDatabase *database)
+{
+	bool		earlier = database->next_due == 0 || at < database->next_due;
+
+	database_exists(database);
+	if (earlier)
+		database->next_due = at;
+	if (database->scheduler != DBOS_NOBODY)
+		dbos_scheduler_want(database);
+	else if (earlier)
+		dbos_wake_launcher();
+}
+
+static void
+tell_event(char event, int64 task, DbosDatabase *database)
+{
+	if (event == 'f' && dbos_task_shared->waiting > 0)
+	{
+		for (int i = 0; i < dbos_task_shared->nwaiters; i++)
+		{
+			DbosWaiter *waiter = dbos_waiter_slot(i);
+
+			if (waiter->task == task && waiter->database == MyDatabaseId)
+				dbos_wake_now(i, 0);
+		}
+	}
+	if (database == NULL)
+		return;
+	if (event == 'c')
+		database->blocked_tasks = true;
+	if (event == 'c' || database->blocked_tasks)
+	{
+		database_exists(database);
+		dbos_database_event(database, event, task);
+	}
+}
+
+/* A worker that exits clears its slot under the lock that we hold: the pid is its own. */
+static void
+tell_cancel(int64 task)
+{
+	for (int i = 0; i < dbos_task_shared->nworkers; i++)
+	{
+		DbosWorker *worker = dbos_worker_slot(i);
+
+		if (worker->task != task || worker->database != MyDatabaseId || worker->pid == 0 ||
+			(worker->state != DBOS_WORKER_RUNNING && worker->state != DBOS_WORKER_WAITING))
+			continue;
+		worker->cancel = true;
+		(void) kill(worker->pid, SIGINT);
+	}
+}
+
+/* A backend uses the extension here, so who found none before looks again. */
+static void
+database_exists(DbosDatabase *database)
+{
+	if (database->state == DBOS_DATABASE_ABSENT)
+	{
+		database->state = DBOS_DATABASE_UNKNOWN;
+		database->probe_after = 0;
+	}
+	if (database->state == DBOS_DATABASE_UNKNOWN)
+		dbos_wake_launcher();
+}
+
+static void
+wake_lane(Oid session_role, int32 queue_id)
+{
+	const DbosLane *lane = dbos_lane_find(MyDatabaseId, session_role, queue_id, false);
+
+	if (lane != NULL && dbos_lane_runnable(lane))
+		dbos_run_queue_wake(MyDatabaseId, session_role);
+}

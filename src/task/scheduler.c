@@ -1,0 +1,859 @@
+/*
+ * scheduler.c
+ *	  What becomes ready when, in one database: the duties of its scheduler.
+ *
+ * The scheduler alone moves tasks into the ready order when time or other tasks
+ * make them ready, counts crashes, fails what is overdue or can never be run,
+ * refills the shared run queue from the table, and drops old history.  It acts
+ * with a fresh snapshot after the commit of whoever told it, so that neither of
+ * two transactions that do not see each other can leave a task waiting for ever.
+ *
+ * Each duty is a transaction of its own; one that fails is logged and does not
+ * take its neighbours along.  All of it may be done twice without harm.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "scheduler.h"
+#include "task.h"
+
+/* Rows that one statement of a duty takes at once. */
+#define CHUNK 1000
+/* A scheduler without work stays this long, since work often follows work. */
+#define LINGER_MS 2000
+/* Old history is looked for this often. */
+#define RETENTION_INTERVAL_MS (10 * 60 * 1000)
+/* A login that was refused for a reason that may pass is tried again after this. */
+#define REFUSAL_RETRY_MS 1000
+
+static MemoryContext round_context = NULL;
+static TimestampTz last_work = 0;
+static TimestampTz last_retention = 0;
+static DbosWorkerAddress self;
+
+static DbosDatabase *
+my_database(void)
+{
+	return dbos_database_find(MyDatabaseId, true);
+}
+
+/* Runs a duty in a transaction of its own; its error is logged and it is tried again later. */
+static void
+do_duty(const char *what, void (*duty) (void *), void *argument)
+{
+	MemoryContext old = MemoryContextSwitchTo(round_context);
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		pgstat_report_activity(STATE_RUNNING, what);
+		duty(argument);
+		if (ActiveSnapshotSet())
+			PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(round_context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		/* What failed is looked at again, but not at full speed. */
+		DBOS_TASK_LOCK();
+		my_database()->next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
+		my_database()->check_all = true;
+		my_database()->opened = false;
+		DBOS_TASK_UNLOCK();
+	}
+	PG_END_TRY();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- lanes: who has ready tasks ---- */
+
+typedef struct FoundLane
+{
+	Oid			session_role;
+	int32		queue_id;
+} FoundLane;
+
+/*
+ * Finds every (queue, login role) with ready rows by skipping from one to the
+ * next in the index, however many rows each has.
+ */
+static void
+find_lanes(void *unused)
+{
+	static DbosPlan plan = {
+		.sql = "WITH RECURSIVE lane AS ("
+		" (SELECT queue_id, session_role FROM dbos.task WHERE NOT held ORDER BY queue_id, session_role LIMIT 1)"
+		" UNION ALL SELECT n.queue_id, n.session_role FROM lane l, LATERAL"
+		" (SELECT t.queue_id, t.session_role FROM dbos.task t WHERE NOT t.held"
+		" AND ROW(t.queue_id, t.session_role::pg_catalog.oid) OPERATOR(pg_catalog.>) ROW(l.queue_id, l.session_role::pg_catalog.oid)"
+		" ORDER BY t.queue_id, t.session_role LIMIT 1) n)"
+		" SELECT session_role::pg_catalog.oid, queue_id FROM lane",
+	};
+	DbosOwnerScope scope;
+	FoundLane  *found;
+	DbosQueueFacts *facts;
+	uint64		count;
+	bool		blocked;
+	static DbosPlan dependent = {
+		.sql = "SELECT 1 FROM dbos.task_dependency LIMIT 1",
+	};
+
+	DBOS_TASK_LOCK();
+	my_database()->opened = false;
+	my_database()->lanes_missing = false;
+	DBOS_TASK_UNLOCK();
+
+	dbos_owner_begin(&scope);
+	count = dbos_plan_execute(&plan, NULL, NULL, false, 0);
+	found = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(FoundLane));
+	facts = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(DbosQueueFacts));
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		null;
+
+		found[i].session_role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+		found[i].queue_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &null));
+	}
+	for (uint64 i = 0; i < count; i++)
+		(void) dbos_queue_by_id_if_any(found[i].queue_id, &facts[i]);
+	blocked = dbos_plan_execute(&dependent, NULL, NULL, false, 1) > 0;
+	dbos_owner_end(&scope);
+
+	DBOS_TASK_LOCK();
+	for (uint64 i = 0; i < count; i++)
+	{
+		DbosLane   *lane = dbos_lane_find(MyDatabaseId, found[i].session_role, found[i].queue_id, false);
+
+		(void) dbos_run_queue_know(MyDatabaseId, &facts[i]);
+		if (lane != NULL)
+			continue;			/* its own record says what of it is known */
+		lane = dbos_lane_find(MyDatabaseId, found[i].session_role, found[i].queue_id, true);
+		if (lane == NULL)
+			my_database()->lanes_missing = true;
+	}
+	if (blocked)
+		my_database()->blocked_tasks = true;
+	/* A lane that a push makes from now on holds all that there is of it. */
+	if (!my_database()->lanes_missing)
+		my_database()->opened = true;
+	DBOS_TASK_UNLOCK();
+}
+
+/* ---- refill ---- */
+
+static DbosPlan refill_plan = {
+	.sql = DBOS_POLICY_QUERY,
+	.nargs = 5,
+	.argtypes = {INT4OID, OIDOID, INT4OID, INT8OID, INT4OID},
+};
+
+/*
+ * Reads the next window of a lane in policy order, from the key up to which it
+ * is complete: never from the start, where the dead rows of finished tasks lie.
+ * The lane takes pushes beyond that key while it is read (refilling), so that a
+ * commit after the snapshot is not lost.
+ */
+static void
+refill_lane(void *argument)
+{
+	FoundLane  *which = argument;
+	DbosLane   *lane;
+	DbosTaskKey from;
+	DbosTaskKey *keys = NULL;
+	uint64		count = 0;
+	int			limit;
+	Datum		values[5];
+	DbosOwnerScope scope;
+	DbosQueueFacts facts;
+	bool		fits;
+
+	DBOS_TASK_LOCK();
+	lane = dbos_lane_find(MyDatabaseId, which->session_role, which->queue_id, false);
+	if (lane == NULL || !dbos_lane_wants_refill(lane))
+	{
+		DBOS_TASK_UNLOCK();
+		return;
+	}
+	lane->refilling = true;
+	lane->missed = false;
+	from = lane->complete;
+	limit = Max(Min(CHUNK, dbos_lane_room() / 2), 1);
+	DBOS_TASK_UNLOCK();
+	dbos_stop_point("lane refilling");
+
+	values[0] = Int32GetDatum(which->queue_id);
+	values[1] = ObjectIdGetDatum(which->session_role);
+	values[2] = Int32GetDatum(from.priority);
+	values[3] = Int64GetDatum(from.id);
+	values[4] = Int32GetDatum(limit);
+	PG_TRY();
+	{
+		dbos_owner_begin(&scope);
+		/* Of a dropped queue there are no rows, and the lane comes to its end. */
+		(void) dbos_queue_by_id_if_any(which->queue_id, &facts);
+		count = dbos_plan_execute(&refill_plan, values, NULL, false, 0);
+		keys = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(DbosTaskKey));
+		for (uint64 i = 0; i < count; i++)
+		{
+			bool		null;
+
+			keys[i].priority = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+			keys[i].id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &null));
+		}
+		dbos_owner_end(&scope);
+	}
+	PG_CATCH();
+	{
+		DBOS_TASK_LOCK();
+		lane->refilling = false;
+		DBOS_TASK_UNLOCK();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	/* A lane that refills is not given to others, so the pointer is still good. */
+	DBOS_TASK_LOCK();
+	fits = dbos_run_queue_know(MyDatabaseId, &facts);
+	for (uint64 i = 0; i < count && fits; i++)
+	{
+		fits = dbos_lane_add(lane, keys[i]);
+		if (fits && !lane->missed)
+			lane->complete = keys[i];
+	}
+	if (fits && !lane->missed && count < limit)
+	{
+		lane->spilled = false;
+		lane->complete.priority = INT_MAX;
+		lane->complete.id = PG_INT64_MAX;
+	}
+	lane->refilling = false;
+	if (dbos_lane_runnable(lane))
+		dbos_run_queue_wake(MyDatabaseId, which->session_role);
+	DBOS_TASK_UNLOCK();
+}
+
+/* The next lane of this database that wants rows; false when none does. */
+static bool
+lane_to_refill(FoundLane *which)
+{
+	bool		found = false;
+
+	DBOS_TASK_LOCK();
+	for (int i = 0; i < dbos_task_shared->nlanes && !found; i++)
+	{
+		DbosLane   *lane = &dbos_task_shared->lanes[i];
+
+		/* With no room left at all, others must run first; their ends wake us. */
+		if (lane->database != MyDatabaseId || !dbos_lane_wants_refill(lane) ||
+			(dbos_lane_room() == 0 && lane->count > 0))
+			continue;
+		if (dbos_lane_room() == 0)
+			continue;
+		which->session_role = lane->session_role;
+		which->queue_id = lane->queue_id;
+		found = true;
+	}
+	DBOS_TASK_UNLOCK();
+	return found;
+}
+
+/* ---- what time makes ready, or ends ---- */
+
+static void
+push_returned(uint64 count)
+{
+	SPITupleTable *rows = SPI_tuptable;
+
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		null;
+		DbosQueueFacts facts;
+
+		facts = dbos_queue_by_id(DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &null)));
+		dbos_pending_push(DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 3, &null)),
+						  DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &null)),
+						  DatumGetObjectId(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &null)),
+						  &facts);
+	}
+}
+
+/* Delayed tasks whose time has come enter the ready order. */
+static void
+release_due(void *argument)
+{
+	static DbosPlan plan = {
+		.sql = "WITH due AS (SELECT shard, id FROM dbos.task"
+		" WHERE held AND unmet OPERATOR(pg_catalog.=) 0 AND run_at OPERATOR(pg_catalog.<=) $1"
+		" ORDER BY run_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED)"
+		" UPDATE dbos.task t SET held = false FROM due"
+		" WHERE t.shard OPERATOR(pg_catalog.=) due.shard AND t.id OPERATOR(pg_catalog.=) due.id"
+		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, t.priority, t.id",
+		.nargs = 1,
+		.argtypes = {TIMESTAMPTZOID},
+	};
+	bool	   *more = argument;
+	Datum		now = TimestampTzGetDatum(dbos_now());
+	DbosOwnerScope scope;
+	uint64		count;
+
+	dbos_owner_begin(&scope);
+	count = dbos_plan_execute(&plan, &now, NULL, false, 0);
+	push_returned(count);
+	dbos_owner_end(&scope);
+	*more = count == CHUNK;
+}
+
+/* Waiting tasks whose deadline has passed fail; running ones are stopped by their own timer. */
+static void
+fail_overdue(void *argument)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT id FROM dbos.task WHERE deadline OPERATOR(pg_catalog.<=) $1"
+		" ORDER BY deadline LIMIT 1000 FOR UPDATE SKIP LOCKED",
+		.nargs = 1,
+		.argtypes = {TIMESTAMPTZOID},
+	};
+	bool	   *more = argument;
+	Datum		now = TimestampTzGetDatum(dbos_now());
+	DbosOwnerScope scope;
+	uint64		count;
+	int64	   *ids;
+
+	dbos_owner_begin(&scope);
+	count = dbos_plan_execute(&plan, &now, NULL, false, 0);
+	ids = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(int64));
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		null;
+
+		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+	}
+	dbos_owner_end(&scope);
+	for (uint64 i = 0; i < count; i++)
+		(void) dbos_task_settle(ids[i], DBOS_FAILED, NULL,
+								dbos_error_make(ERRCODE_DBOS_DEADLINE,
+												"task was not started before its deadline", NULL, NULL),
+								NULL);
+	*more = count == CHUNK;
+}
+
+/* When the clock makes the next task ready or ends it. */
+static void
+find_next_due(void *argument)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT LEAST((SELECT run_at FROM dbos.task WHERE held AND unmet OPERATOR(pg_catalog.=) 0"
+		" ORDER BY run_at, id LIMIT 1),"
+		" (SELECT deadline FROM dbos.task WHERE deadline OPERATOR(pg_catalog.>) $1 ORDER BY deadline LIMIT 1))",
+		.nargs = 1,
+		.argtypes = {TIMESTAMPTZOID},
+	};
+	TimestampTz *due = argument;
+	TimestampTz now = dbos_now();
+	Datum		value = TimestampTzGetDatum(now);
+	DbosOwnerScope scope;
+	bool		null;
+
+	dbos_owner_begin(&scope);
+	(void) dbos_plan_execute(&plan, &value, NULL, false, 1);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+	/* The driven clock of a test may run apart from the wall clock by which we sleep. */
+	*due = null ? 0 : GetCurrentTimestamp() + Max(DatumGetTimestampTz(value) - now, 0);
+	dbos_owner_end(&scope);
+}
+
+/* ---- dependencies ---- */
+
+/* Ends of the dependencies of one task, and what follows for it. */
+static void
+check_dependencies(void *argument)
+{
+	static DbosPlan lock = {
+		.sql = "SELECT t.unmet FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1"
+		" AND t.id OPERATOR(pg_catalog.=) $2 AND t.unmet OPERATOR(pg_catalog.>) 0 FOR UPDATE",
+		.nargs = 2,
+		.argtypes = {INT2OID, INT8OID},
+	};
+	static DbosPlan state = {
+		.sql = "SELECT d.depends_on, h.state, w.id IS NOT NULL FROM dbos.task_dependency d"
+		" LEFT JOIN dbos.task_history h ON h.id OPERATOR(pg_catalog.=) d.depends_on"
+		" LEFT JOIN dbos.task w ON w.id OPERATOR(pg_catalog.=) d.depends_on"
+		" AND w.shard OPERATOR(pg_catalog.=) (d.depends_on OPERATOR(pg_catalog.&) 15)::pg_catalog.int2"
+		" WHERE d.task_id OPERATOR(pg_catalog.=) $1 ORDER BY d.depends_on",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	static DbosPlan forget = {
+		.sql = "DELETE FROM dbos.task_dependency WHERE task_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	static DbosPlan count_unmet = {
+		.sql = "UPDATE dbos.task SET unmet = $3,"
+		" held = ($3 OPERATOR(pg_catalog.>) 0 OR COALESCE(run_at OPERATOR(pg_catalog.>) $4, false))"
+		" WHERE shard OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2"
+		" RETURNING queue_id, session_role::pg_catalog.oid, priority, id, held, run_at",
+		.nargs = 4,
+		.argtypes = {INT2OID, INT8OID, INT4OID, TIMESTAMPTZOID},
+	};
+	int64		task = *(int64 *) argument;
+	Datum		values[4] = {Int16GetDatum(DBOS_SHARD(task)), Int64GetDatum(task), 0,
+	TimestampTzGetDatum(dbos_now())};
+	DbosOwnerScope scope;
+	int			unmet = 0;
+	int64		failed = 0;
+	char	   *failed_state = NULL;
+	bool		null;
+	int32		before;
+
+	dbos_owner_begin(&scope);
+	if (dbos_plan_execute(&lock, values, NULL, false, 1) == 0)
+	{
+		dbos_owner_end(&scope);
+		return;
+	}
+	before = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+	(void) dbos_plan_execute(&state, &values[1], NULL, false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *ended = SPI_getvalue(row, desc, 2);
+
+		if (ended == NULL && DatumGetBool(SPI_getbinval(row, desc, 3, &null)))
+			unmet++;
+		else if (ended == NULL || strcmp(ended, DBOS_SUCCEEDED) != 0)
+		{
+			failed = DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
+			failed_state = ended ? MemoryContextStrdup(round_context, ended) : NULL;
+		}
+	}
+	if (failed != 0)
+	{
+		dbos_owner_end(&scope);
+		(void) dbos_task_settle(task, DBOS_FAILED, NULL,
+								dbos_error_make(ERRCODE_DBOS_DEPENDENCY_FAILED,
+												psprintf("task " INT64_FORMAT ", which this task waited for, %s", failed,
+														 failed_state == NULL ? "is not known any more" :
+														 strcmp(failed_state, DBOS_CANCELLED) == 0 ? "was cancelled" : "failed"),
+												NULL,
+												"Retry that task first, then this one."),
+								NULL);
+		return;
+	}
+	if (unmet == 0)
+		(void) dbos_plan_execute(&forget, &values[1], NULL, false, 0);
+	if (unmet != before)
+	{
+		HeapTuple	row;
+		TupleDesc	desc;
+
+		values[2] = Int32GetDatum(unmet);
+		(void) dbos_plan_execute(&count_unmet, values, NULL, false, 0);
+		row = SPI_tuptable->vals[0];
+		desc = SPI_tuptable->tupdesc;
+		if (!DatumGetBool(SPI_getbinval(row, desc, 5, &null)))
+			push_returned(1);
+		else if (unmet == 0)
+			dbos_pending_due(DatumGetTimestampTz(SPI_getbinval(row, desc, 6, &null)));
+	}
+	dbos_owner_end(&scope);
+}
+
+typedef struct TaskList
+{
+	int64		after;			/* a task that ended, or 0: every dependent task */
+	uint64		count;
+	int64	   *tasks;
+} TaskList;
+
+static void
+find_dependents(void *argument)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT DISTINCT task_id FROM dbos.task_dependency"
+		" WHERE depends_on OPERATOR(pg_catalog.=) $1 OR $1 OPERATOR(pg_catalog.=) 0 ORDER BY task_id",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	TaskList   *list = argument;
+	Datum		value = Int64GetDatum(list->after);
+	DbosOwnerScope scope;
+
+	dbos_owner_begin(&scope);
+	list->count = dbos_plan_execute(&plan, &value, NULL, false, 0);
+	list->tasks = MemoryContextAlloc(round_context, Max(list->count, 1) * sizeof(int64));
+	for (uint64 i = 0; i < list->count; i++)
+	{
+		bool		null;
+
+		list->tasks[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+	}
+	dbos_owner_end(&scope);
+}
+
+static void
+check_dependents_of(int64 ended)
+{
+	TaskList	list = {.after = ended};
+
+	do_duty("find dependent tasks", find_dependents, &list);
+	for (uint64 i = 0; i < list.count; i++)
+		do_duty("check dependencies", check_dependencies, &list.tasks[i]);
+}
+
+/* Takes the events of this database out of the ring and acts on each. */
+static bool
+handle_events(void)
+{
+	DbosTaskShared *shared = dbos_task_shared;
+	DbosEvent  *events = MemoryContextAlloc(round_context, sizeof(shared->events));
+	int			count = 0;
+	int			kept = 0;
+	bool		all;
+
+	DBOS_TASK_LOCK();
+	for (int i = 0; i < shared->nevents; i++)
+	{
+		if (shared->events[i].database == MyDatabaseId)
+			events[count++] = shared->events[i];
+		else
+			shared->events[kept++] = shared->events[i];
+	}
+	shared->nevents = kept;
+	all = my_database()->check_all;
+	my_database()->check_all = false;
+	DBOS_TASK_UNLOCK();
+	if (all)
+		check_dependents_of(0);
+	else
+		for (int i = 0; i < count; i++)
+		{
+			if (events[i].kind == 'c')
+				do_duty("check dependencies", check_dependencies, &events[i].task);
+			else
+				check_dependents_of(events[i].task);
+		}
+	return all || count > 0;
+}
+
+/* ---- crashes and refused logins ---- */
+
+static void
+count_crash(void *argument)
+{
+	dbos_task_crash_counted(*(int64 *) argument);
+}
+
+static bool
+handle_crashes(void)
+{
+	DbosTaskShared *shared = dbos_task_shared;
+	int64		tasks[DBOS_MAX_CRASHES];
+	int			count = 0;
+	int			kept = 0;
+
+	DBOS_TASK_LOCK();
+	for (int i = 0; i < shared->ncrashes; i++)
+	{
+		if (shared->crashes[i].database == MyDatabaseId)
+			tasks[count++] = shared->crashes[i].task;
+		else
+			shared->crashes[kept++] = shared->crashes[i];
+	}
+	shared->ncrashes = kept;
+	DBOS_TASK_UNLOCK();
+	for (int i = 0; i < count; i++)
+		do_duty("count a crash", count_crash, &tasks[i]);
+	return count > 0;
+}
+
+typedef struct RefusedLogin
+{
+	Oid			session_role;
+	bool		passing;		/* the reason may pass by itself */
+	bool		more;
+} RefusedLogin;
+
+/* Why a role cannot log in, as login itself decides; NULL when it can. */
+static Jsonb *
+login_obstacle(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can_login;
+	bool		super;
+
+	if (!HeapTupleIsValid(tuple))
+		return dbos_error_make(ERRCODE_UNDEFINED_OBJECT, "role that submitted the task does not exist any more",
+							   NULL, NULL);
+	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	super = ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper;
+	ReleaseSysCache(tuple);
+	if (!can_login)
+		return dbos_error_make(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+							   psprintf("role \"%s\" is not permitted to log in", GetUserNameFromId(role, true)),
+							   NULL, "Give it LOGIN, then retry the task.");
+	if (!super && dbos_database_acl_check(MyDatabaseId, role, ACL_CONNECT) != ACLCHECK_OK)
+		return dbos_error_make(ERRCODE_INSUFFICIENT_PRIVILEGE,
+							   psprintf("permission denied for database \"%s\"", get_database_name(MyDatabaseId)),
+							   "User does not have CONNECT privilege.",
+							   "Grant it, then retry the task.");
+	return NULL;
+}
+
+/* The waiting tasks of a role that cannot log in fail with the server's own reason. */
+static void
+fail_refused(void *argument)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT id FROM dbos.task WHERE session_role OPERATOR(pg_catalog.=) $1 AND NOT held"
+		" LIMIT 1000 FOR UPDATE SKIP LOCKED",
+		.nargs = 1,
+		.argtypes = {OIDOID},
+	};
+	RefusedLogin *refused = argument;
+	Jsonb	   *obstacle = login_obstacle(refused->session_role);
+	Datum		value = ObjectIdGetDatum(refused->session_role);
+	DbosOwnerScope scope;
+	uint64		count;
+	int64	   *ids;
+
+	refused->more = false;
+	refused->passing = obstacle == NULL;
+	if (obstacle == NULL)
+		return;
+	dbos_owner_begin(&scope);
+	count = dbos_plan_execute(&plan, &value, NULL, false, 0);
+	ids = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(int64));
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		null;
+
+		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+	}
+	dbos_owner_end(&scope);
+	for (uint64 i = 0; i < count; i++)
+		(void) dbos_task_settle(ids[i], DBOS_FAILED, NULL, obstacle, NULL);
+	refused->more = count == CHUNK;
+}
+
+/* Fails, or gives another try to, the tasks of logins that were refused. */
+static bool
+handle_refusals(void)
+{
+	DbosTaskShared *shared = dbos_task_shared;
+	Oid			roles[DBOS_MAX_REFUSALS];
+	int			count = 0;
+	int			kept = 0;
+	bool		passing = false;
+
+	DBOS_TASK_LOCK();
+	for (int i = 0; i < shared->nrefusals; i++)
+		if (shared->refusals[i].database == MyDatabaseId)
+			roles[count++] = shared->refusals[i].session_role;
+	DBOS_TASK_UNLOCK();
+	if (count == 0)
+		return false;
+	for (int i = 0; i < count; i++)
+	{
+		RefusedLogin refused = {.session_role = roles[i]};
+
+		do
+			do_duty("fail tasks whose role cannot log in", fail_refused, &refused);
+		while (refused.more);
+		passing |= refused.passing;
+	}
+	if (passing)
+	{
+		/* As "too many connections for role": not worth a start in every moment. */
+		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, REFUSAL_RETRY_MS, PG_WAIT_EXTENSION);
+		CHECK_FOR_INTERRUPTS();
+	}
+	DBOS_TASK_LOCK();
+	for (int i = 0; i < shared->nrefusals; i++)
+		if (shared->refusals[i].database != MyDatabaseId)
+			shared->refusals[kept++] = shared->refusals[i];
+	shared->nrefusals = kept;
+	dbos_wake_launcher();
+	DBOS_TASK_UNLOCK();
+	return true;
+}
+
+/* ---- begin and round ---- */
+
+static bool
+database_state(DbosDatabaseState *state)
+{
+	bool		active = false;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!dbos_extension_present())
+		*state = DBOS_DATABASE_ABSENT;
+	else
+	{
+		const char *version = dbos_sql_version(true);
+
+		if (version == NULL || strcmp(version, DBOS_VERSION) != 0 || !dbos_identity_matches())
+			*state = DBOS_DATABASE_PAUSED;
+		else
+		{
+			*state = DBOS_DATABASE_ACTIVE;
+			active = true;
+		}
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return active;
+}
+
+/* True when this database's tasks are to be run, and by this process. */
+bool
+dbos_scheduler_begin(const DbosWorkerAddress *address)
+{
+	DbosDatabaseState state;
+	DbosDatabase *database;
+	bool		active;
+
+	self = *address;
+	round_context = AllocSetContextCreate(TopMemoryContext, "dbos scheduler round",
+										  ALLOCSET_DEFAULT_SIZES);
+	if (!dbos_worker_attach(address))
+		return false;
+	active = database_state(&state);
+	DBOS_TASK_LOCK();
+	database = my_database();
+	if (database->state == DBOS_DATABASE_BLOCKED)
+		active = false;
+	else
+		database->state = state;
+	if (active)
+	{
+		database->work = true;
+		if (!database->opened)
+			database->check_all = true;
+	}
+	else
+		database->work = false;
+	DBOS_TASK_UNLOCK();
+	last_work = GetCurrentTimestamp();
+	return active;
+}
+
+/* Does what there is to do; waits a little when there is nothing; false: leave. */
+bool
+dbos_scheduler_round(void)
+{
+	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
+	DbosDatabase *database;
+	FoundLane	which;
+	TimestampTz due = 0;
+	TimestampTz now;
+	bool		did = false;
+	bool		more;
+	bool		find;
+	bool		leave;
+	long		patience;
+
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	MemoryContextReset(round_context);
+
+	DBOS_TASK_LOCK();
+	database = my_database();
+	leave = worker->leave || database->state != DBOS_DATABASE_ACTIVE;
+	find = !database->opened || database->lanes_missing;
+	database->work = false;
+	DBOS_TASK_UNLOCK();
+	if (leave)
+		return false;
+
+	if (find)
+		do_duty("find lanes", find_lanes, NULL);
+	did |= handle_crashes();
+	did |= handle_refusals();
+	did |= handle_events();
+	do
+	{
+		more = false;
+		do_duty("release due tasks", release_due, &more);
+		did |= more;
+	} while (more);
+	do
+	{
+		more = false;
+		do_duty("fail overdue tasks", fail_overdue, &more);
+	} while (more);
+	while (lane_to_refill(&which))
+	{
+		do_duty("refill the run queue", refill_lane, &which);
+		did = true;
+	}
+	now = GetCurrentTimestamp();
+	if (TimestampDifferenceExceeds(last_retention, now, RETENTION_INTERVAL_MS))
+	{
+		last_retention = now;
+		do_duty("prepare and drop history", dbos_history_retain, NULL);
+	}
+	do_duty("find next due", find_next_due, &due);
+
+	if (did)
+		last_work = now;
+	patience = LINGER_MS - TimestampDifferenceMilliseconds(last_work, now);
+	if (due != 0)
+		patience = Min(patience, TimestampDifferenceMilliseconds(now, due) + 1);
+	DBOS_TASK_LOCK();
+	database = my_database();
+	database->next_due = due;
+	/* What came meanwhile has set work again; else, after a while, the launcher keeps the clock. */
+	leave = patience <= 0 && !database->work && (due == 0 || due > now);
+	if (leave)
+		database->scheduler = DBOS_NOBODY;
+	more = database->work;
+	DBOS_TASK_UNLOCK();
+	if (leave)
+		return false;
+	if (!more)
+	{
+		int			event = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+									  Max(patience, 1), PG_WAIT_EXTENSION);
+
+		if (event & WL_LATCH_SET)
+			last_work = GetCurrentTimestamp();
+	}
+	return true;
+}

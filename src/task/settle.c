@@ -1,0 +1,387 @@
+/*
+ * settle.c
+ *	  How a task's row changes when an attempt ends, and where it goes.
+ *
+ * A task that ends leaves dbos.task for the history in one statement of the
+ * caller's transaction; one that is tried again is held back until its time.
+ * Callers: an executor (its own task, in its transaction or in the one after a
+ * failure), a scheduler (overdue, refused, crashed tasks), a session that
+ * cancels a waiting task.  Whoever calls holds, or gets here, the row's lock.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "task.h"
+
+/* A retry is never put off for longer than this. */
+#define RETRY_DELAY_MAX_US (USECS_PER_DAY)
+#define NUMBER_OF_USAGE 8
+
+/* ---- errors as documents ---- */
+
+static void
+add_member(JsonbParseState **state, const char *name, const char *value)
+{
+	JsonbValue	item;
+
+	item.type = jbvString;
+	item.val.string.val = pstrdup(name);
+	item.val.string.len = strlen(name);
+	pushJsonbValue(state, WJB_KEY, &item);
+	if (value == NULL)
+		item.type = jbvNull;
+	else
+	{
+		item.type = jbvString;
+		item.val.string.val = pstrdup(value);
+		item.val.string.len = strlen(value);
+	}
+	pushJsonbValue(state, WJB_VALUE, &item);
+}
+
+static Jsonb *
+error_document(int sqlerrcode, const char *message, const char *detail, const char *hint,
+			   const char *context)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	add_member(&state, "sqlstate", unpack_sql_state(sqlerrcode));
+	add_member(&state, "message", message);
+	add_member(&state, "detail", detail);
+	add_member(&state, "hint", hint);
+	add_member(&state, "context", context);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* An error that the server raised: {sqlstate, message, detail, hint, context}, in the current context. */
+Jsonb *
+dbos_error_json(const ErrorData *error)
+{
+	return error_document(error->sqlerrcode, error->message ? error->message : "missing error text",
+						  error->detail, error->hint, error->context);
+}
+
+Jsonb *
+dbos_error_make(int sqlerrcode, const char *message, const char *detail, const char *hint)
+{
+	return error_document(sqlerrcode, message, detail, hint, NULL);
+}
+
+/* ---- partitions of the history ---- */
+
+/*
+ * Makes the partition of a moment's UTC day if it is not there.  Inside an owner
+ * scope.  The partition is no member of the extension, so that a dump carries it
+ * like a user's table.
+ */
+void
+dbos_history_ensure(TimestampTz at)
+{
+	static DbosPlan look = {
+		.sql = "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) 'dbos'::pg_catalog.regnamespace"
+		" AND relname OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {NAMEOID},
+	};
+	static int	ensured[2] = {INT_MIN, INT_MIN};
+	int			day = (int) floor((double) at / USECS_PER_DAY);
+	int			year,
+				month,
+				mday;
+	NameData	name;
+	Datum		value = NameGetDatum(&name);
+
+	/* What this very transaction made may still roll back: only a look may be kept. */
+	if (day == ensured[0] || day == ensured[1])
+		return;
+	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
+	snprintf(NameStr(name), NAMEDATALEN, "task_history_%04d%02d%02d", year, month, mday);
+	if (dbos_plan_execute(&look, &value, NULL, false, 1) == 0)
+	{
+		char		next[16];
+		char	   *command;
+
+		LockRelationOid(dbos_relation_oid("task_history"), ShareUpdateExclusiveLock);
+		if (dbos_plan_execute(&look, &value, NULL, false, 1) > 0)
+			return;
+		snprintf(next, sizeof(next), "%04d-%02d-%02d", year, month, mday);
+		command = psprintf("CREATE TABLE dbos.%s PARTITION OF dbos.task_history"
+						   " FOR VALUES FROM ('%s 00:00:00+00') TO (('%s 00:00:00+00'::pg_catalog.timestamptz"
+						   " OPERATOR(pg_catalog.+) '24 hours'::pg_catalog.interval))",
+						   NameStr(name), next, next);
+		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not make partition \"%s\"", NameStr(name));
+		return;
+	}
+	ensured[1] = ensured[0];
+	ensured[0] = day;
+}
+
+/* ---- moving ---- */
+
+static void
+usage_values(const DbosAttempt *attempt, TimestampTz now, Datum *values, char *nulls)
+{
+	memset(nulls, ' ', NUMBER_OF_USAGE);
+	if (attempt == NULL)
+	{
+		memset(nulls, 'n', NUMBER_OF_USAGE);
+		values[1] = TimestampTzGetDatum(now);
+		nulls[1] = ' ';
+		return;
+	}
+	values[0] = TimestampTzGetDatum(attempt->started_at);
+	values[1] = TimestampTzGetDatum(attempt->finished_at);
+	values[2] = Int32GetDatum(attempt->pid);
+	values[3] = Float4GetDatum((float4) attempt->cpu_seconds);
+	values[4] = Int64GetDatum(attempt->rows);
+	values[5] = Int64GetDatum(attempt->buffers_hit);
+	values[6] = Int64GetDatum(attempt->buffers_read);
+	values[7] = Int64GetDatum(attempt->memory_bytes);
+}
+
+bool
+dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
+				 const DbosAttempt *attempt)
+{
+	static DbosPlan move = {
+		.sql = "WITH gone AS (DELETE FROM dbos.task WHERE shard OPERATOR(pg_catalog.=) $1"
+		" AND id OPERATOR(pg_catalog.=) $2 RETURNING *)"
+		" INSERT INTO dbos.task_history (id, state, queue_id, session_role, role, container_id, priority, run_at,"
+		" submitted_at, started_at, finished_at, attempt, max_attempts, crashes, timeout, deadline, kind, function,"
+		" args, parent_id, idempotency_key, partition_key, attributes, retry_delay, retry_backoff, worker_pid,"
+		" result, error, cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes, xid)"
+		" SELECT id, $3, queue_id, session_role, role, container_id, priority, run_at,"
+		" submitted_at, $6, $7, attempt OPERATOR(pg_catalog.+) CASE WHEN $6 IS NULL THEN 0 ELSE 1 END,"
+		" max_attempts, crashes, timeout, deadline, kind, function,"
+		" args, parent_id, idempotency_key, partition_key, attributes, retry_delay, retry_backoff, $8,"
+		" $4, $5, $9, $10, $11, $12, $13, pg_catalog.pg_current_xact_id() FROM gone",
+		.nargs = 13,
+		.argtypes = {INT2OID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
+		FLOAT4OID, INT8OID, INT8OID, INT8OID, INT8OID},
+	};
+	static DbosPlan forget = {
+		.sql = "DELETE FROM dbos.task_cancellation WHERE task_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	static DbosPlan release = {
+		.sql = "DELETE FROM dbos.task_dependency WHERE task_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	/* Nothing of the history may be dated into a day whose partition was dropped or not made. */
+	TimestampTz now = attempt ? attempt->finished_at : GetCurrentTimestamp();
+	Datum		values[5 + NUMBER_OF_USAGE];
+	char		nulls[5 + NUMBER_OF_USAGE + 1];
+	DbosOwnerScope scope;
+	bool		moved;
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int16GetDatum(DBOS_SHARD(task));
+	values[1] = Int64GetDatum(task);
+	values[2] = CStringGetTextDatum(state);
+	values[3] = PointerGetDatum(result);
+	nulls[3] = result ? ' ' : 'n';
+	values[4] = PointerGetDatum(error);
+	nulls[4] = error ? ' ' : 'n';
+	usage_values(attempt, now, &values[5], &nulls[5]);
+	nulls[5 + NUMBER_OF_USAGE] = '\0';
+
+	dbos_owner_begin(&scope);
+	dbos_history_ensure(now);
+	moved = dbos_plan_execute(&move, values, nulls, false, 0) == 1;
+	if (moved && strcmp(state, DBOS_SUCCEEDED) != 0)
+		(void) dbos_plan_execute(&release, &values[1], NULL, false, 0);
+	if (moved)
+		(void) dbos_plan_execute(&forget, &values[1], NULL, false, 0);
+	dbos_owner_end(&scope);
+	if (moved)
+		dbos_pending_event('f', task);
+	return moved;
+}
+
+/* ---- attempts that do not end the task ---- */
+
+static void
+keep_attempt(int64 task, int32 number, const char *outcome, Jsonb *error, const DbosAttempt *attempt)
+{
+	static DbosPlan plan = {
+		.sql = "INSERT INTO dbos.task_attempt (task_id, attempt, outcome, error, started_at, finished_at, worker_pid,"
+		" cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		.nargs = 12,
+		.argtypes = {INT8OID, INT4OID, TEXTOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
+		FLOAT4OID, INT8OID, INT8OID, INT8OID, INT8OID},
+	};
+	Datum		values[4 + NUMBER_OF_USAGE];
+	char		nulls[4 + NUMBER_OF_USAGE + 1];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(task);
+	values[1] = Int32GetDatum(number);
+	values[2] = CStringGetTextDatum(outcome);
+	values[3] = PointerGetDatum(error);
+	nulls[3] = error ? ' ' : 'n';
+	usage_values(attempt, GetCurrentTimestamp(), &values[4], &nulls[4]);
+	nulls[4 + NUMBER_OF_USAGE] = '\0';
+	(void) dbos_plan_execute(&plan, values, nulls, false, 0);
+}
+
+static Datum
+column(int number, bool *null)
+{
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, null);
+}
+
+typedef struct FoundTask
+{
+	int32		attempt;
+	int32		max_attempts;
+	int32		crashes;
+	int32		queue_id;
+	Oid			session_role;
+	int32		priority;
+	int64		delay_us;
+	double		backoff;
+	TimestampTz deadline;		/* 0: none */
+	bool		cancelled;
+	bool		held;
+} FoundTask;
+
+/* Locks the row and reads what decides its fate; false when it is gone. */
+static bool
+find_task(int64 task, FoundTask *found)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT attempt, max_attempts, crashes, queue_id, session_role::pg_catalog.oid, priority,"
+		" LEAST(pg_catalog.date_part('epoch', retry_delay), 86400.0)::pg_catalog.float8, retry_backoff::pg_catalog.float8,"
+		" deadline, EXISTS (SELECT FROM dbos.task_cancellation c WHERE c.task_id OPERATOR(pg_catalog.=) t.id), held"
+		" FROM dbos.task t WHERE shard OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2 FOR UPDATE OF t",
+		.nargs = 2,
+		.argtypes = {INT2OID, INT8OID},
+	};
+	Datum		values[2] = {Int16GetDatum(DBOS_SHARD(task)), Int64GetDatum(task)};
+	Datum		value;
+	bool		null;
+
+	if (dbos_plan_execute(&plan, values, NULL, false, 1) == 0)
+		return false;
+	found->attempt = DatumGetInt32(column(1, &null));
+	found->max_attempts = DatumGetInt32(column(2, &null));
+	found->crashes = DatumGetInt32(column(3, &null));
+	found->queue_id = DatumGetInt32(column(4, &null));
+	found->session_role = DatumGetObjectId(column(5, &null));
+	found->priority = DatumGetInt32(column(6, &null));
+	found->delay_us = (int64) (DatumGetFloat8(column(7, &null)) * USECS_PER_SEC);
+	found->backoff = DatumGetFloat8(column(8, &null));
+	value = column(9, &null);
+	found->deadline = null ? 0 : DatumGetTimestampTz(value);
+	found->cancelled = DatumGetBool(column(10, &null));
+	found->held = DatumGetBool(column(11, &null));
+	return true;
+}
+
+/* Exponential, with up to a fifth more or less, so that what failed together is not tried together. */
+static TimestampTz
+next_try(const FoundTask *found)
+{
+	double		delay = found->delay_us * pow(found->backoff, found->attempt);
+
+	delay *= 0.8 + 0.4 * pg_prng_double(&pg_global_prng_state);
+	return dbos_now() + (int64) Min(delay, (double) RETRY_DELAY_MAX_US);
+}
+
+bool
+dbos_task_attempt_failed(int64 task, Jsonb *error, const DbosAttempt *attempt)
+{
+	static DbosPlan again = {
+		.sql = "UPDATE dbos.task SET attempt = attempt OPERATOR(pg_catalog.+) 1, held = true, run_at = $3"
+		" WHERE shard OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT2OID, INT8OID, TIMESTAMPTZOID},
+	};
+	Datum		values[3] = {Int16GetDatum(DBOS_SHARD(task)), Int64GetDatum(task)};
+	DbosOwnerScope scope;
+	FoundTask	found;
+	TimestampTz run_at;
+
+	dbos_owner_begin(&scope);
+	if (!find_task(task, &found))
+	{
+		dbos_owner_end(&scope);
+		return false;
+	}
+	run_at = next_try(&found);
+	if (found.cancelled || found.attempt + 1 >= found.max_attempts ||
+		(found.deadline != 0 && run_at >= found.deadline))
+	{
+		dbos_owner_end(&scope);
+		(void) dbos_task_settle(task, found.cancelled ? DBOS_CANCELLED : DBOS_FAILED, NULL,
+								found.cancelled ? dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL) : error,
+								attempt);
+		return false;
+	}
+	keep_attempt(task, found.attempt + 1, DBOS_FAILED, error, attempt);
+	values[2] = TimestampTzGetDatum(run_at);
+	(void) dbos_plan_execute(&again, values, NULL, false, 0);
+	dbos_pending_due(run_at);
+	dbos_owner_end(&scope);
+	return true;
+}
+
+/* The worker of a task ended while it ran it: counts that, and has the task tried again or ended. */
+void
+dbos_task_crash_counted(int64 task)
+{
+	static DbosPlan count = {
+		.sql = "UPDATE dbos.task SET crashes = crashes OPERATOR(pg_catalog.+) 1"
+		" WHERE shard OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT2OID, INT8OID},
+	};
+	Datum		values[2] = {Int16GetDatum(DBOS_SHARD(task)), Int64GetDatum(task)};
+	DbosOwnerScope scope;
+	FoundTask	found;
+	DbosQueueFacts facts;
+	int			limit;
+
+	dbos_owner_begin(&scope);
+	if (!find_task(task, &found))
+	{
+		dbos_owner_end(&scope);
+		return;
+	}
+	limit = Max(found.max_attempts, dbos_task_crash_limit);
+	(void) dbos_plan_execute(&count, values, NULL, false, 0);
+	keep_attempt(task, found.attempt + found.crashes + 1, "crashed",
+				 dbos_error_make(ERRCODE_DBOS_TASK_CRASHED, "worker ended while it ran the task", NULL, NULL), NULL);
+	facts = dbos_queue_by_id(found.queue_id);
+	if (!found.held && !found.cancelled && found.crashes + 1 < limit)
+		dbos_pending_push(found.priority, task, found.session_role, &facts);
+	dbos_owner_end(&scope);
+	if (found.cancelled)
+		(void) dbos_task_settle(task, DBOS_CANCELLED, NULL,
+								dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL), NULL);
+	else if (found.crashes + 1 >= limit)
+		(void) dbos_task_settle(task, DBOS_FAILED, NULL,
+								dbos_error_make(ERRCODE_DBOS_TASK_CRASHED,
+												psprintf("task ended its worker %d times", found.crashes + 1),
+												"A worker exited or was killed each time that it ran this task.",
+												"Find out why from the server's log, then retry the task."), NULL);
+}

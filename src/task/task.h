@@ -1,0 +1,316 @@
+/*
+ * task.h
+ *	  What the files of the task room share.
+ *
+ * Everything in shared memory here is a hint that a scheduler rebuilds from
+ * dbos.task; one LWLock guards all of it (DbosTaskShared.lock), held for a few
+ * dozen instructions at a time and never across an error, a palloc or SQL.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef DBOS_TASK_INTERNAL_H
+#define DBOS_TASK_INTERNAL_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+
+#include "dbos/kernel.h"
+#include "dbos/task.h"
+
+/* Small enough, together, for the slack of a server that did not preload us. */
+#define DBOS_MAX_DATABASES	64
+#define DBOS_MAX_LANES		256
+#define DBOS_MAX_QUEUES		128
+#define DBOS_MAX_EVENTS		512
+#define DBOS_NOTE_LENGTH	120
+#define DBOS_NOBODY			(-1)
+
+/* The shard of an id: its low bits. */
+#define DBOS_SHARD_BITS		4
+#define DBOS_SHARD(id)		((int16) ((id) & ((1 << DBOS_SHARD_BITS) - 1)))
+
+/* ---- keys of policy order: fifo within priority ---- */
+
+typedef struct DbosTaskKey
+{
+	int32		priority;
+	int64		id;
+} DbosTaskKey;
+
+static inline int
+dbos_task_key_compare(DbosTaskKey a, DbosTaskKey b)
+{
+	if (a.priority != b.priority)
+		return a.priority < b.priority ? -1 : 1;
+	return a.id < b.id ? -1 : (a.id > b.id ? 1 : 0);
+}
+
+/* A waiting task in the pool; entries of a lane form a pairing heap by key. */
+typedef struct DbosRunEntry
+{
+	DbosTaskKey key;
+	int32		child;
+	int32		sibling;		/* next child of the same parent; next free entry */
+} DbosRunEntry;
+
+/*
+ * The waiting tasks of one login role in one queue.  Every ready row of the
+ * table with a key up to `complete` is in the heap, running, or done; rows
+ * beyond it may be in the table alone (the lane is then spilled).
+ */
+typedef struct DbosLane
+{
+	Oid			database;		/* InvalidOid: the lane is free */
+	Oid			session_role;
+	int32		queue_id;
+	int32		root;			/* of the heap; DBOS_NOBODY when empty */
+	int32		count;
+	bool		spilled;
+	bool		refilling;		/* a scheduler reads the table for this lane */
+	bool		missed;			/* a push beyond `complete` was dropped meanwhile */
+	DbosTaskKey complete;
+} DbosLane;
+
+typedef struct DbosQueueSlot
+{
+	Oid			database;
+	int32		queue_id;
+	int32		concurrency;	/* -1: no limit */
+	int32		running;
+	bool		paused;
+} DbosQueueSlot;
+
+typedef enum DbosDatabaseState
+{
+	DBOS_DATABASE_UNKNOWN = 0,	/* next: probing */
+	DBOS_DATABASE_ACTIVE,		/* extension there, identity right: tasks run */
+	DBOS_DATABASE_ABSENT,		/* no extension; next: unknown, when a backend says so */
+	DBOS_DATABASE_PAUSED,		/* a copy, stopped or another version; next: unknown by dbos.start() */
+	DBOS_DATABASE_BLOCKED		/* a DROP, RENAME or TEMPLATE goes on; next: unknown at its end */
+} DbosDatabaseState;
+
+typedef struct DbosEvent
+{
+	Oid			database;
+	char		kind;			/* 'f' a task finished, 'c' check a task's dependencies */
+	int64		task;
+} DbosEvent;
+
+typedef struct DbosDatabase
+{
+	Oid			database;
+	DbosDatabaseState state;
+	int			scheduler;		/* worker slot, or DBOS_NOBODY */
+	int			blocker_pid;	/* the backend whose statement blocks workers */
+	bool		work;			/* the scheduler is wanted */
+	bool		check_all;		/* the ring ran over: look at every dependency */
+	bool		lanes_missing;	/* a push found no lane: look for lanes in the table */
+	bool		opened;			/* its lanes were looked for since the server started */
+	bool		blocked_tasks;	/* some task waits for others */
+	TimestampTz next_due;		/* when the scheduler is next wanted by the clock; 0: never */
+	TimestampTz probe_after;	/* not before this time, after a failed start */
+} DbosDatabase;
+
+typedef enum DbosWorkerState
+{
+	DBOS_WORKER_FREE = 0,		/* next: starting */
+	DBOS_WORKER_STARTING,		/* next: idle, or free when the start failed */
+	DBOS_WORKER_IDLE,			/* next: running, free */
+	DBOS_WORKER_RUNNING,		/* next: idle, waiting, free */
+	DBOS_WORKER_WAITING			/* inside dbos.wait(), its place given up; next: running, free */
+} DbosWorkerState;
+
+typedef struct DbosWorker
+{
+	DbosWorkerState state;
+	uint32		generation;
+	bool		is_scheduler;
+	bool		woken;			/* its latch is set for a push already */
+	bool		leave;			/* asked to end after the task it runs */
+	bool		cancel;			/* asked to cancel the task it runs */
+	Oid			database;
+	Oid			session_role;
+	int			pid;
+	int			proc_number;
+	int32		queue_slot;		/* of the running task, or DBOS_NOBODY */
+	int32		queue_id;		/* of a waiting task, to take its place in the queue again */
+	int32		priority;
+	int64		task;			/* running; 0: none */
+	int64		tasks_done;
+	TimestampTz since;			/* of the state */
+	TimestampTz serving_since;	/* first claim after the start */
+	TimestampTz started_at;		/* of the running task */
+	float4		progress;		/* -1: none told */
+	char		note[DBOS_NOTE_LENGTH];
+} DbosWorker;
+
+/* A task whose worker ended while it ran: counted by a scheduler, then ready again. */
+typedef struct DbosCrash
+{
+	Oid			database;
+	int64		task;
+} DbosCrash;
+
+/* A worker that could not log in: its role's tasks are failed with this by the scheduler. */
+typedef struct DbosRefusal
+{
+	Oid			database;
+	Oid			session_role;
+} DbosRefusal;
+
+#define DBOS_MAX_CRASHES	64
+#define DBOS_MAX_REFUSALS	64
+
+typedef struct DbosWaiter
+{
+	Oid			database;
+	int64		task;			/* 0: waits for nothing */
+} DbosWaiter;
+
+typedef struct DbosTaskShared
+{
+	LWLock		lock;
+	int			launcher_pid;
+	int			launcher_proc;
+	TimestampTz launcher_rest;	/* it found no place for who waits: pushes do not wake it before */
+	int			nworkers;		/* length of the worker table */
+	int			nentries;
+	int			nwaiters;		/* length of the waiter table, by proc number */
+	int			waiting;		/* how many of them wait */
+	int32		free_entry;
+	int32		entries_used;
+	int			nlanes;			/* lanes up to this one may be in use */
+	int			ncrashes;
+	int			nrefusals;
+	int			nevents;
+	bool		notes_read;		/* the crash notes of before the start were taken */
+	bool		no_slot;		/* the last start found max_worker_processes in use */
+	DbosCrash	crashes[DBOS_MAX_CRASHES];
+	DbosRefusal refusals[DBOS_MAX_REFUSALS];
+	DbosEvent	events[DBOS_MAX_EVENTS];
+	DbosDatabase databases[DBOS_MAX_DATABASES];
+	DbosQueueSlot queues[DBOS_MAX_QUEUES];
+	DbosLane	lanes[DBOS_MAX_LANES];
+	/* followed by workers, waiters and entries */
+} DbosTaskShared;
+
+extern DbosTaskShared *dbos_task_shared;
+
+#define DBOS_TASK_LOCK()	LWLockAcquire(&dbos_task_shared->lock, LW_EXCLUSIVE)
+#define DBOS_TASK_UNLOCK()	LWLockRelease(&dbos_task_shared->lock)
+
+/* ---- shared.c ---- */
+extern void dbos_task_shared_register(void);
+extern DbosWorker *dbos_worker_slot(int slot);
+extern DbosWaiter *dbos_waiter_slot(int proc_number);
+extern DbosRunEntry *dbos_run_entries(void);
+extern DbosDatabase *dbos_database_find(Oid database, bool create);	/* lock held */
+extern void dbos_scheduler_want(DbosDatabase *database);	/* lock held */
+extern void dbos_database_event(DbosDatabase *database, char kind, int64 task); /* lock held */
+extern void dbos_wake_launcher(void);
+
+/* ---- run_queue.c: all with the lock held ---- */
+typedef struct DbosQueueFacts
+{
+	int32		queue_id;
+	int32		concurrency;
+	bool		paused;
+} DbosQueueFacts;
+
+extern void dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue,
+								DbosTaskKey key);
+extern bool dbos_run_queue_pop(Oid database, Oid session_role, DbosTaskKey *key,
+							   int32 *queue_slot, bool *left);
+extern void dbos_run_queue_done(int32 queue_slot);
+extern int32 dbos_run_queue_suspend(int32 queue_slot);
+extern int32 dbos_run_queue_resume(Oid database, int32 queue_id);
+extern int	dbos_run_queue_running(Oid database, int32 queue_id);
+extern void dbos_run_queue_alter(Oid database, const DbosQueueFacts *queue);
+extern void dbos_run_queue_forget(Oid database);
+extern void dbos_run_queue_wake(Oid database, Oid session_role);
+extern bool dbos_lane_runnable(const DbosLane *lane);
+extern DbosLane *dbos_lane_find(Oid database, Oid session_role, int32 queue_id, bool create);
+extern int	dbos_lane_room(void);
+extern bool dbos_lane_wants_refill(const DbosLane *lane);
+extern bool dbos_lane_add(DbosLane *lane, DbosTaskKey key); /* false: no free entry */
+extern bool dbos_run_queue_know(Oid database, const DbosQueueFacts *facts); /* before a refill */
+
+/* ---- pending.c: what a transaction tells shared memory at its end ---- */
+extern void dbos_pending_push(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue);
+extern void dbos_pending_touch(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue);
+extern void dbos_pending_due(TimestampTz at);
+extern void dbos_pending_event(char kind, int64 task);
+extern void dbos_pending_cancel(int64 task);
+extern void dbos_pending_queue(const DbosQueueFacts *queue);
+extern void dbos_pending_want_scheduler(void);
+extern void dbos_pending_install(void);
+
+/* ---- queues.c ---- */
+extern DbosQueueFacts dbos_queue_resolve(const char *name);
+extern bool dbos_queue_by_id_if_any(int32 queue_id, DbosQueueFacts *facts);	/* inside an owner scope */
+extern DbosQueueFacts dbos_queue_by_id(int32 queue_id);	/* inside an owner scope */
+
+/* ---- worker_pool.c ---- */
+extern int	dbos_my_worker;
+extern int64 dbos_worker_task(void);
+extern bool dbos_worker_attach(const DbosWorkerAddress *address);
+extern bool dbos_workers_can_run(void);
+extern int	dbos_worker_process_limit(void);
+extern bool dbos_launcher_start(bool wait);
+extern void dbos_worker_note(int64 task);
+extern void dbos_worker_note_read(void);
+
+/* ---- settle.c: how a task's row changes when an attempt ends ---- */
+typedef struct DbosAttempt
+{
+	int64		task;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	int			pid;
+	double		cpu_seconds;
+	int64		rows;
+	int64		buffers_hit;
+	int64		buffers_read;
+	int64		memory_bytes;
+} DbosAttempt;
+
+/* The final states of a task. */
+#define DBOS_SUCCEEDED	"succeeded"
+#define DBOS_FAILED		"failed"
+#define DBOS_CANCELLED	"cancelled"
+
+extern void dbos_history_ensure(TimestampTz at);	/* inside an owner scope */
+
+/* Moves the row to the history; false when it is not there (any more). */
+extern bool dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
+							 const DbosAttempt *attempt);
+/* An attempt failed: retries later or settles; true when it will be tried again. */
+extern bool dbos_task_attempt_failed(int64 task, Jsonb *error, const DbosAttempt *attempt);
+extern void dbos_task_crash_counted(int64 task);
+extern Jsonb *dbos_error_json(const ErrorData *error);
+extern Jsonb *dbos_error_make(int sqlerrcode, const char *message, const char *detail, const char *hint);
+
+/* ---- command.c: SQL text as a task ---- */
+extern bool dbos_command_is_transactional(const char *command);
+extern char *dbos_json_text_member(Jsonb *json, const char *name);
+extern Jsonb *dbos_command_execute(const char *command, bool own_transactions, int64 *rows);
+
+/* ---- task.c ---- */
+extern void dbos_workers_expel(Oid database, DbosDatabaseState state, bool hard);
+
+/* ---- manage.c ---- */
+
+/* What a caller may know of a task; raises 42704 for one that is not there or not the caller's. */
+typedef struct DbosTaskView
+{
+	bool		ended;
+	char	   *state;			/* of an ended task */
+	Jsonb	   *result;			/* or NULL */
+	Jsonb	   *error;			/* or NULL */
+	bool		mine_uncommitted;	/* submitted by this very transaction */
+} DbosTaskView;
+
+extern void dbos_task_look(int64 task, DbosTaskView *view);
+
+#endif							/* DBOS_TASK_INTERNAL_H */
