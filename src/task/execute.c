@@ -122,6 +122,15 @@ begin_transaction(void)
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
 	XactDeferrable = false;
+	/* As a client's statement has one around the functions that it calls. */
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit_transaction(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
 }
 
 /* Locks the task's row; false when it is not there, not ready, or another's. */
@@ -347,7 +356,7 @@ run_in_transaction(const ClaimedTask *task, const SampledDecision *sample, DbosA
 	if (sample->taken)
 		record_decision(task, sample, attempt);
 	dbos_stop_point("task before commit");
-	CommitTransactionCommand();
+	commit_transaction();
 	dbos_stop_point("task after commit");
 }
 
@@ -359,7 +368,7 @@ run_own_transactions(const ClaimedTask *task, DbosAttempt *attempt, UsageStart *
 	Jsonb	   *result;
 
 	assume_role(task, false);
-	CommitTransactionCommand();
+	commit_transaction();
 	pgstat_report_activity(STATE_RUNNING, "SQL task");
 	old = MemoryContextSwitchTo(round_context);
 	result = dbos_command_execute(task->function, true, &attempt->rows);
@@ -368,7 +377,7 @@ run_own_transactions(const ClaimedTask *task, DbosAttempt *attempt, UsageStart *
 	usage_end(usage, attempt);
 	begin_transaction();
 	(void) dbos_task_settle(task->id, DBOS_SUCCEEDED, result, NULL, attempt);
-	CommitTransactionCommand();
+	commit_transaction();
 }
 
 static bool
@@ -412,7 +421,7 @@ settle_failure(const ClaimedTask *task, ErrorData *error, DbosAttempt *attempt)
 		json = dbos_error_json(error);
 		(void) dbos_task_attempt_failed(task->id, json, attempt);
 	}
-	CommitTransactionCommand();
+	commit_transaction();
 }
 
 /* ---- the session between tasks ---- */
@@ -431,7 +440,7 @@ clean_session(void)
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	ResetTempTableNamespace();
 	ResetSequenceCaches();
-	CommitTransactionCommand();
+	commit_transaction();
 }
 
 /* The worker is idle again; its task is none of shared memory's business any more. */
@@ -489,7 +498,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 		begin_transaction();
 		claimed = claim_task(key.id, &task);
 		if (!claimed)
-			CommitTransactionCommand();
+			commit_transaction();
 		else
 		{
 			const char *state;
@@ -500,7 +509,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 			{
 				usage_end(&usage, &attempt);
 				(void) dbos_task_settle(task.id, state, NULL, refusal, &attempt);
-				CommitTransactionCommand();
+				commit_transaction();
 			}
 			else
 			{
