@@ -18,6 +18,26 @@
 
 #include "dbos/kernel.h"
 
+/*
+ * Our tables change their size by orders of magnitude while a plan is kept, and
+ * statistics tell of any moment but now: a plan made while a queue was empty must
+ * be right for millions of rows.  So every statement is written for one index,
+ * planned once, and never compiled.
+ */
+static void
+pin_planner(void)
+{
+	static const char *const pins[][2] = {
+		{"enable_seqscan", "off"},
+		{"plan_cache_mode", "force_generic_plan"},
+		{"jit", "off"},
+	};
+
+	for (int i = 0; i < lengthof(pins); i++)
+		(void) set_config_option(pins[i][0], pins[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 void
 dbos_owner_begin(DbosOwnerScope *scope)
 {
@@ -31,6 +51,7 @@ dbos_owner_begin(DbosOwnerScope *scope)
 						   SECURITY_NOFORCE_RLS);
 	scope->guc_nest_level = NewGUCNestLevel();
 	RestrictSearchPath();
+	pin_planner();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 }

@@ -30,6 +30,9 @@ int			dbos_clock_offset = 0;
 void
 dbos_settings_define(void)
 {
+	/* Without preload the server lets nobody define what only its start may set. */
+	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
 	/* Only the administrator knows how much of the machine is for others. */
 	DefineCustomIntVariable("dbos.max_workers",
 							"Most worker processes that run tasks at once, over all databases.",
@@ -63,7 +66,7 @@ dbos_settings_define(void)
 							"Tasks that the shared run queue can hold; beyond it the table is read in windows.",
 							"Each entry takes 40 bytes of shared memory.",
 							&dbos_task_queue_entries, 65536, 256, 16 * 1024 * 1024,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+							at_start, 0, NULL, NULL, NULL);
 
 	/* A SELECT that waits holds back vacuum: how long that is borne is a decision. */
 	DefineCustomIntVariable("dbos.wait_timeout",
@@ -84,7 +87,7 @@ dbos_settings_define(void)
 							 "Whether shared memory is used; off is for tests.",
 							 NULL,
 							 &dbos_shared_memory, true,
-							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+							 at_start, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 
 #ifdef DBOS_TESTING
 	/* Lets a test move the clock of every process by a reload. */

@@ -141,14 +141,14 @@ claim_task(int64 id, ClaimedTask *task)
 		.sql = "SELECT t.role::pg_catalog.oid, t.queue_id, t.container_id, t.kind, t.function, t.args,"
 		" (pg_catalog.date_part('epoch', t.timeout) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8,"
 		" t.deadline, t.submitted_at,"
-		" EXISTS (SELECT FROM dbos.task_cancellation c WHERE c.task_id OPERATOR(pg_catalog.=) t.id)"
+		" EXISTS (SELECT FROM dbos.task_cancellation c WHERE c.task_id OPERATOR(pg_catalog.=) t.id),"
+		" t.held, t.session_role::pg_catalog.oid"
 		" FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1 AND t.id OPERATOR(pg_catalog.=) $2"
-		" AND NOT t.held AND t.session_role OPERATOR(pg_catalog.=) $3 FOR UPDATE OF t SKIP LOCKED",
-		.nargs = 3,
-		.argtypes = {INT2OID, INT8OID, OIDOID},
+		" FOR UPDATE OF t SKIP LOCKED",
+		.nargs = 2,
+		.argtypes = {INT2OID, INT8OID},
 	};
-	Datum		values[3] = {Int16GetDatum(DBOS_SHARD(id)), Int64GetDatum(id),
-	ObjectIdGetDatum(GetSessionUserId())};
+	Datum		values[2] = {Int16GetDatum(DBOS_SHARD(id)), Int64GetDatum(id)};
 	DbosOwnerScope scope;
 	bool		found;
 
@@ -176,6 +176,9 @@ claim_task(int64 id, ClaimedTask *task)
 		task->deadline = null ? 0 : DatumGetTimestampTz(value);
 		task->submitted_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 9, &null));
 		task->cancelled = DatumGetBool(SPI_getbinval(row, desc, 10, &null));
+		/* Looked at here and not in the query, which is to find the row by its key alone. */
+		found = !DatumGetBool(SPI_getbinval(row, desc, 11, &null)) &&
+			DatumGetObjectId(SPI_getbinval(row, desc, 12, &null)) == GetSessionUserId();
 		MemoryContextSwitchTo(old);
 	}
 	dbos_owner_end(&scope);
