@@ -5,15 +5,12 @@ MODULE_big = dbos
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c bgworkers/*.c)))
 DATA_built = dbos--$(DBOS_VERSION).sql
 DATA = $(wildcard sql/frozen/*.sql)
+EXTRA_CLEAN = build
 PG_CPPFLAGS = -I$(srcdir)/include -DDBOS_VERSION='"$(DBOS_VERSION)"' $(DBOS_CPPFLAGS)
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -ffile-prefix-map=$(CURDIR)=.
-# A header of the server names a printf attribute that clang does not know.
-ifneq (,$(findstring clang,$(CC)))
-PG_CFLAGS += -Wno-ignored-attributes -Wno-unknown-warning-option
-endif
 # No bitcode: one compiler is enough.
-with_llvm = no
+override with_llvm = no
 
 .DEFAULT_GOAL := library
 .PHONY: deps run stop psql test torture test-asan bench bench-peers lint
@@ -44,10 +41,24 @@ PG_CONFIG ?= $(shell bash -c '. scripts/common; find_pg_config')
 PGXS := $(if $(PG_CONFIG),$(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 -include $(PGXS)
 
-.PHONY: library
+# PostgreSQL's flags are those of the compiler that built it; so is the printf
+# attribute in its headers, the one thing in them that clang warns of.
+ifneq (,$(findstring clang,$(CC)))
+override CFLAGS := $(filter-out -fexcess-precision=% -Wimplicit-fallthrough=% \
+	-Wno-format-truncation -Wno-stringop-truncation,$(CFLAGS)) -Wimplicit-fallthrough -Wno-ignored-attributes
+endif
+
+.PHONY: library always
 library: all
 
 SQL_PARTS = $(addprefix sql/,$(shell cat sql/order))
 dbos--$(DBOS_VERSION).sql: sql/order $(SQL_PARTS)
 	cat $(SQL_PARTS) >$@
-$(OBJS): $(wildcard include/dbos/*.h include/dbos/compat/*.h src/*/*.h)
+# Every object is made anew when a header or the flags change: at this size a
+# list of who includes what would cost more than it saves.
+$(OBJS): $(wildcard include/dbos/*.h include/dbos/compat/*.h src/*/*.h) Makefile build/flags
+flags = $(CC) $(CFLAGS) $(CPPFLAGS)
+build/flags: always
+	@mkdir -p build
+	@echo '$(subst ','\'',$(flags))' | cmp -s - $@ || echo '$(subst ','\'',$(flags))' >$@
+always:
