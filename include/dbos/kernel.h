@@ -185,6 +185,9 @@ extern void dbos_capability_register(void (*report) (DbosReport *rows));
 extern void dbos_capability_row(DbosReport *rows, const char *capability, bool available,
 								const char *reason, const char *remedy);
 
+/* Called in the transaction of CREATE EXTENSION, except in a restore; the floor above has one. */
+extern void dbos_created_register(void (*callback) (void));
+
 /* To be called when DROP EXTENSION dbos has succeeded: names what it leaves. */
 extern void dbos_extension_dropped_notice(void);
 

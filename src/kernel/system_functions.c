@@ -45,8 +45,15 @@ static ReportFunction health_reports[MAX_REPORTS];
 static int	nhealth_reports = 0;
 static ReportFunction capability_reports[MAX_REPORTS];
 static int	ncapability_reports = 0;
+static void (*created_callback) (void) = NULL;
 
 /* ---- the registries ---- */
+
+void
+dbos_created_register(void (*callback) (void))
+{
+	created_callback = callback;
+}
 
 void
 dbos_health_register(void (*report) (DbosReport *rows))
@@ -245,7 +252,11 @@ dbos_extension_created(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("dbos.extension_created() is only for the script of the extension"));
 	if (!restore)
+	{
 		dbos_identity_take();
+		if (created_callback != NULL)
+			created_callback();
+	}
 	let_notices_through();
 	ereport(NOTICE,
 			restore ? errmsg("dbos %s is installed and paused: its tasks do not run until dbos.start()", DBOS_VERSION)
@@ -254,7 +265,7 @@ dbos_extension_created(PG_FUNCTION_ARGS)
 			errdetail("Up to %d workers run tasks at once, started %s.%s", worker_places(),
 					  preloaded && !restore ? "on demand" : "by dbos.start()",
 					  shared ? (preloaded ? " Nothing is off." : " Off: start with the server; the run queue in shared memory is small.")
-					  : " Off: shared memory; tasks are read from tables."),
+					  : " Off: shared memory, and with it the workers."),
 			errhint(preloaded && !restore ? "SELECT * FROM dbos.help();"
 					: "SELECT dbos.start(); and then SELECT * FROM dbos.help();"));
 	PG_RETURN_VOID();

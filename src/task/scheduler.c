@@ -736,6 +736,13 @@ database_state(DbosDatabaseState *state)
 	return active;
 }
 
+/* The start of the next day in UTC, by which the history is cut. */
+static TimestampTz
+next_midnight(TimestampTz now)
+{
+	return (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
+}
+
 /* True when this database's tasks are to be run, and by this process. */
 bool
 dbos_scheduler_begin(const DbosWorkerAddress *address)
@@ -750,6 +757,12 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	if (!dbos_worker_attach(address))
 		return false;
 	active = database_state(&state);
+	/* Partitions are there before anybody ends a task: nobody else's long transaction makes them. */
+	if (active)
+	{
+		do_duty("prepare and drop history", dbos_history_retain, NULL);
+		last_retention = GetCurrentTimestamp();
+	}
 	DBOS_TASK_LOCK();
 	database = my_database();
 	if (database->state == DBOS_DATABASE_BLOCKED)
@@ -830,6 +843,9 @@ dbos_scheduler_round(void)
 		do_duty("prepare and drop history", dbos_history_retain, NULL);
 	}
 	do_duty("find next due", find_next_due, &due);
+	/* Once a day in any case, for the next day's partition. */
+	if (due == 0 || due > next_midnight(now))
+		due = next_midnight(now);
 
 	if (did)
 		last_work = now;

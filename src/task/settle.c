@@ -120,12 +120,17 @@ dbos_history_ensure(TimestampTz at)
 		if (dbos_plan_execute(&look, &value, NULL, false, 1) > 0)
 			return;
 		snprintf(next, sizeof(next), "%04d-%02d-%02d", year, month, mday);
-		command = psprintf("CREATE TABLE dbos.%s PARTITION OF dbos.task_history"
+		/* Made beside and attached: the parent stays open to readers and writers meanwhile. */
+		command = psprintf("CREATE TABLE dbos.%s (LIKE dbos.task_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)",
+						   NameStr(name));
+		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not make partition \"%s\"", NameStr(name));
+		command = psprintf("ALTER TABLE dbos.task_history ATTACH PARTITION dbos.%s"
 						   " FOR VALUES FROM ('%s 00:00:00+00') TO (('%s 00:00:00+00'::pg_catalog.timestamptz"
 						   " OPERATOR(pg_catalog.+) '24 hours'::pg_catalog.interval))",
 						   NameStr(name), next, next);
 		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not make partition \"%s\"", NameStr(name));
+			elog(ERROR, "could not attach partition \"%s\"", NameStr(name));
 		return;
 	}
 	ensured[1] = ensured[0];

@@ -261,6 +261,7 @@ uses_container(int32 container)
 void
 dbos_task_register(void)
 {
+	dbos_created_register(dbos_pending_want_scheduler);
 	dbos_container_register_user("task", uses_container);
 	dbos_task_shared_register();
 	dbos_pending_install();
