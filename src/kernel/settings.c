@@ -64,7 +64,7 @@ dbos_settings_define(void)
 	/* Shared memory is sized before the first task is seen. */
 	DefineCustomIntVariable("dbos.task_queue_entries",
 							"Tasks that the shared run queue can hold; beyond it the table is read in windows.",
-							"Each entry takes 40 bytes of shared memory.",
+							"Each entry takes 24 bytes of shared memory.",
 							&dbos_task_queue_entries, 65536, 256, 16 * 1024 * 1024,
 							at_start, 0, NULL, NULL, NULL);
 
