@@ -95,7 +95,8 @@ COMMENT ON TABLE dbos.task_cancellation IS 'running tasks that were told to stop
 SELECT pg_catalog.pg_extension_config_dump('dbos.task_cancellation', '');
 
 -- Tasks that ended, appended in the commit that ended them.  Its partitions are
--- made at run time, one a day, and dropped by age and size.
+-- made at run time, one a day, each with an index of its own on id (one on the
+-- parent would collide with theirs when a dump is restored), and dropped by age and size.
 CREATE TABLE dbos.task_history
 (
 	id bigint NOT NULL,
@@ -133,7 +134,6 @@ CREATE TABLE dbos.task_history
 	memory_bytes bigint,
 	xid xid8 NOT NULL
 ) PARTITION BY RANGE (finished_at);
-CREATE INDEX task_history_id ON dbos.task_history (id);
 COMMENT ON TABLE dbos.task_history IS 'tasks that ended; read dbos.tasks';
 
 -- Attempts that were followed by another one; the last one stands in the task's own row.

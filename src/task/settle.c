@@ -121,10 +121,13 @@ dbos_history_ensure(TimestampTz at)
 			return;
 		snprintf(next, sizeof(next), "%04d-%02d-%02d", year, month, mday);
 		/* Made beside and attached: the parent stays open to readers and writers meanwhile. */
-		command = psprintf("CREATE TABLE dbos.%s (LIKE dbos.task_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)",
+		command = psprintf("CREATE TABLE dbos.%s (LIKE dbos.task_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
 						   NameStr(name));
 		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
 			elog(ERROR, "could not make partition \"%s\"", NameStr(name));
+		command = psprintf("CREATE INDEX ON dbos.%s (id)", NameStr(name));
+		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not make the index of partition \"%s\"", NameStr(name));
 		command = psprintf("ALTER TABLE dbos.task_history ATTACH PARTITION dbos.%s"
 						   " FOR VALUES FROM ('%s 00:00:00+00') TO (('%s 00:00:00+00'::pg_catalog.timestamptz"
 						   " OPERATOR(pg_catalog.+) '24 hours'::pg_catalog.interval))",
