@@ -14,6 +14,7 @@ const emit = (metric, value, unit) => console.log(`graphile-worker ${metric} ${v
 const logger = new Logger(() => () => {});
 const pool = new pg.Pool({ max: 30 });
 pool.on('error', () => {});
+pool.on('connect', (client) => client.on('error', () => {}));
 const utils = await makeWorkerUtils({ pgPool: pool, logger });
 await utils.migrate();
 await pool.query('TRUNCATE graphile_worker._private_jobs');
