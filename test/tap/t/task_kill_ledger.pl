@@ -33,8 +33,10 @@ sub ask
 	my ($sql) = @_;
 	for my $try (1 .. 600)
 	{
-		my ($code, $output) = $node->psql('postgres', $sql);
-		return $output if $code == 0;
+		# psql may be gone before it has read what to do.
+		local $SIG{PIPE} = 'IGNORE';
+		my ($code, $output) = eval { $node->psql('postgres', $sql) };
+		return $output if defined $code && $code == 0;
 		usleep(50_000);
 	}
 	die "no answer to: $sql";
