@@ -292,6 +292,8 @@ call_function(const ClaimedTask *task, int64 *rows)
 static Jsonb *
 refuse_before_run(const ClaimedTask *task, const char **state)
 {
+	Jsonb	   *obstacle;
+
 	*state = DBOS_FAILED;
 	if (task->cancelled)
 	{
@@ -301,7 +303,11 @@ refuse_before_run(const ClaimedTask *task, const char **state)
 	if (task->deadline != 0 && task->deadline <= dbos_now())
 		return dbos_error_make(ERRCODE_DBOS_DEADLINE, "task was not started before its deadline",
 							   NULL, NULL);
-	return NULL;
+	/* LOGIN and CONNECT as they are now: this process may be older than their end. */
+	obstacle = dbos_login_obstacle(GetSessionUserId());
+	if (obstacle != NULL)
+		dbos_worker_slot(dbos_my_worker)->leave = true;
+	return obstacle;
 }
 
 static void

@@ -560,6 +560,27 @@ dbos_run_queue_running(Oid database, int32 queue_id)
 	return queue == NULL ? 0 : queue->running;
 }
 
+/*
+ * A login was refused for good and its ready tasks have ended: nothing of it is
+ * kept.  A row that came meanwhile is found by the refill that the lanes now want.
+ */
+void
+dbos_run_queue_forget_login(Oid database, Oid session_role)
+{
+	for (int i = 0; i < dbos_task_shared->nlanes; i++)
+	{
+		DbosLane   *lane = &dbos_task_shared->lanes[i];
+
+		if (lane->database != database || lane->session_role != session_role)
+			continue;
+		while (lane->count > 0)
+			(void) heap_pop(lane);
+		lane->spilled = true;
+		lane->complete = key_none;
+		lane->missed = lane->refilling;
+	}
+}
+
 /* The database, or its extension, is gone: nothing of it waits any more. */
 void
 dbos_run_queue_forget(Oid database)

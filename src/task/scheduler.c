@@ -605,8 +605,8 @@ typedef struct RefusedLogin
 } RefusedLogin;
 
 /* Why a role cannot log in, as login itself decides; NULL when it can. */
-static Jsonb *
-login_obstacle(Oid role)
+Jsonb *
+dbos_login_obstacle(Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	bool		can_login;
@@ -641,7 +641,7 @@ fail_refused(void *argument)
 		.argtypes = {OIDOID},
 	};
 	RefusedLogin *refused = argument;
-	Jsonb	   *obstacle = login_obstacle(refused->session_role);
+	Jsonb	   *obstacle = dbos_login_obstacle(refused->session_role);
 	Datum		value = ObjectIdGetDatum(refused->session_role);
 	DbosOwnerScope scope;
 	uint64		count;
@@ -691,6 +691,12 @@ handle_refusals(void)
 			do_duty("fail tasks whose role cannot log in", fail_refused, &refused);
 		while (refused.more);
 		passing |= refused.passing;
+		if (!refused.passing)
+		{
+			DBOS_TASK_LOCK();
+			dbos_run_queue_forget_login(MyDatabaseId, roles[i]);
+			DBOS_TASK_UNLOCK();
+		}
 	}
 	if (passing)
 	{

@@ -228,6 +228,7 @@ extern int32 dbos_run_queue_resume(Oid database, int32 queue_id);
 extern int	dbos_run_queue_running(Oid database, int32 queue_id);
 extern void dbos_run_queue_alter(Oid database, const DbosQueueFacts *queue);
 extern void dbos_run_queue_forget(Oid database);
+extern void dbos_run_queue_forget_login(Oid database, Oid session_role);
 extern void dbos_run_queue_wake(Oid database, Oid session_role);
 extern bool dbos_lane_runnable(const DbosLane *lane);
 extern DbosLane *dbos_lane_find(Oid database, Oid session_role, int32 queue_id, bool create);
@@ -260,6 +261,9 @@ extern int	dbos_worker_process_limit(void);
 extern bool dbos_launcher_start(bool wait);
 extern void dbos_worker_note(int64 task);
 extern void dbos_worker_note_read(void);
+
+/* ---- scheduler.c ---- */
+extern Jsonb *dbos_login_obstacle(Oid role);
 
 /* ---- settle.c: how a task's row changes when an attempt ends ---- */
 typedef struct DbosAttempt
