@@ -12,7 +12,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -30,14 +29,19 @@
 
 #include "task.h"
 
+/* DETACH PARTITION CONCURRENTLY: its two steps are two transactions. */
 static bool
-has_concurrently(List *options)
+detaches_concurrently(AlterTableStmt *statement)
 {
 	ListCell   *cell;
 
-	foreach(cell, options)
-		if (strcmp(((DefElem *) lfirst(cell))->defname, "concurrently") == 0)
-			return defGetBoolean(lfirst(cell));
+	foreach(cell, statement->cmds)
+	{
+		AlterTableCmd *step = lfirst_node(AlterTableCmd, cell);
+
+		if (step->subtype == AT_DetachPartition && castNode(PartitionCmd, step->def)->concurrent)
+			return true;
+	}
 	return false;
 }
 
@@ -58,17 +62,16 @@ wants_no_block(Node *statement)
 		case T_CreateTableSpaceStmt:
 		case T_DropTableSpaceStmt:
 			return true;
+			/* Of a partitioned table these commit between partitions; of another they gain nothing by a block. */
 		case T_ClusterStmt:
-			return ((ClusterStmt *) statement)->relation == NULL;
+		case T_ReindexStmt:
+			return true;
+		case T_AlterTableStmt:
+			return detaches_concurrently((AlterTableStmt *) statement);
 		case T_IndexStmt:
 			return ((IndexStmt *) statement)->concurrent;
 		case T_DropStmt:
 			return ((DropStmt *) statement)->concurrent;
-		case T_ReindexStmt:
-			return has_concurrently(((ReindexStmt *) statement)->params) ||
-				((ReindexStmt *) statement)->kind == REINDEX_OBJECT_SCHEMA ||
-				((ReindexStmt *) statement)->kind == REINDEX_OBJECT_SYSTEM ||
-				((ReindexStmt *) statement)->kind == REINDEX_OBJECT_DATABASE;
 		default:
 			return false;
 	}
@@ -146,6 +149,7 @@ static Jsonb *
 execute_in_block(const char *command, int64 *rows)
 {
 	List	   *statements = pg_parse_query(command);
+	SPIExecuteOptions options = {0};
 	const char *tag = "";
 	int			rc;
 
@@ -153,7 +157,9 @@ execute_in_block(const char *command, int64 *rows)
 		tag = GetCommandTagName(CreateCommandTag(llast_node(RawStmt, statements)->stmt));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	rc = SPI_execute(command, false, 0);
+	/* The rows are counted, not kept: nobody reads them, and they may not fit. */
+	options.dest = None_Receiver;
+	rc = SPI_execute_extended(command, &options);
 	if (rc < 0)
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -23,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "task.h"
@@ -87,57 +88,41 @@ dbos_error_make(int sqlerrcode, const char *message, const char *detail, const c
 /*
  * Makes the partition of a moment's UTC day if it is not there.  Inside an owner
  * scope.  The partition is no member of the extension, so that a dump carries it
- * like a user's table.
+ * like a user's table.  It is looked for in the catalog's cache each time: a
+ * note of our own would outlive the extension, and a query would not see, in a
+ * transaction of one snapshot, what another session has made since.
  */
 void
 dbos_history_ensure(TimestampTz at)
 {
-	static DbosPlan look = {
-		.sql = "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) 'dbos'::pg_catalog.regnamespace"
-		" AND relname OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {NAMEOID},
-	};
-	static int	ensured[2] = {INT_MIN, INT_MIN};
 	int			day = (int) floor((double) at / USECS_PER_DAY);
 	int			year,
 				month,
 				mday;
-	NameData	name;
-	Datum		value = NameGetDatum(&name);
+	char		name[NAMEDATALEN];
+	char	   *command;
 
-	/* What this very transaction made may still roll back: only a look may be kept. */
-	if (day == ensured[0] || day == ensured[1])
-		return;
 	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
-	snprintf(NameStr(name), NAMEDATALEN, "task_history_%04d%02d%02d", year, month, mday);
-	if (dbos_plan_execute(&look, &value, NULL, false, 1) == 0)
-	{
-		char		next[16];
-		char	   *command;
-
-		LockRelationOid(dbos_relation_oid("task_history"), ShareUpdateExclusiveLock);
-		if (dbos_plan_execute(&look, &value, NULL, false, 1) > 0)
-			return;
-		snprintf(next, sizeof(next), "%04d-%02d-%02d", year, month, mday);
-		/* Made beside and attached: the parent stays open to readers and writers meanwhile. */
-		command = psprintf("CREATE TABLE dbos.%s (LIKE dbos.task_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
-						   NameStr(name));
-		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not make partition \"%s\"", NameStr(name));
-		command = psprintf("CREATE INDEX ON dbos.%s (id)", NameStr(name));
-		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not make the index of partition \"%s\"", NameStr(name));
-		command = psprintf("ALTER TABLE dbos.task_history ATTACH PARTITION dbos.%s"
-						   " FOR VALUES FROM ('%s 00:00:00+00') TO (('%s 00:00:00+00'::pg_catalog.timestamptz"
-						   " OPERATOR(pg_catalog.+) '24 hours'::pg_catalog.interval))",
-						   NameStr(name), next, next);
-		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not attach partition \"%s\"", NameStr(name));
+	snprintf(name, sizeof(name), "task_history_%04d%02d%02d", year, month, mday);
+	if (OidIsValid(get_relname_relid(name, dbos_schema_oid(false))))
 		return;
-	}
-	ensured[1] = ensured[0];
-	ensured[0] = day;
+	/* Taking the lock also takes in what its former holder made. */
+	LockRelationOid(dbos_relation_oid("task_history"), ShareUpdateExclusiveLock);
+	if (OidIsValid(get_relname_relid(name, dbos_schema_oid(false))))
+		return;
+	/* Made beside and attached: the parent stays open to readers and writers meanwhile. */
+	command = psprintf("CREATE TABLE dbos.%s (LIKE dbos.task_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", name);
+	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not make partition \"%s\"", name);
+	command = psprintf("CREATE INDEX ON dbos.%s (id)", name);
+	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not make the index of partition \"%s\"", name);
+	command = psprintf("ALTER TABLE dbos.task_history ATTACH PARTITION dbos.%s"
+					   " FOR VALUES FROM ('%04d-%02d-%02d 00:00:00+00') TO (('%04d-%02d-%02d 00:00:00+00'::pg_catalog.timestamptz"
+					   " OPERATOR(pg_catalog.+) '24 hours'::pg_catalog.interval))",
+					   name, year, month, mday, year, month, mday);
+	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not attach partition \"%s\"", name);
 }
 
 /* ---- moving ---- */
@@ -379,8 +364,8 @@ dbos_task_crash_counted(int64 task)
 	(void) dbos_plan_execute(&count, values, NULL, false, 0);
 	keep_attempt(task, found.attempt + found.crashes + 1, "crashed",
 				 dbos_error_make(ERRCODE_DBOS_TASK_CRASHED, "worker ended while it ran the task", NULL, NULL), NULL);
-	facts = dbos_queue_by_id(found.queue_id);
-	if (!found.held && !found.cancelled && found.crashes + 1 < limit)
+	if (!found.held && !found.cancelled && found.crashes + 1 < limit &&
+		dbos_queue_by_id_if_any(found.queue_id, &facts))
 		dbos_pending_push(found.priority, task, found.session_role, &facts);
 	dbos_owner_end(&scope);
 	if (found.cancelled)

@@ -180,6 +180,8 @@ dbos_submit_sql(PG_FUNCTION_ARGS)
 				errmsg("the command of a task must not be null"));
 	command = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_command(command);
+	/* For what it refuses: how it will run is decided when it runs. */
+	(void) dbos_command_is_transactional(command);
 	submission_read(&submission, fcinfo, 1, WITH_KEY);
 	args = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	PG_RETURN_INT64(submission_one(&submission, 's', command, args));

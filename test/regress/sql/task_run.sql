@@ -81,6 +81,27 @@ SELECT count(*) FROM ledger WHERE who = 'sql';
 SELECT dbos.submit_sql('VACUUM regress_task.ledger') AS task \gset
 SELECT dbos.wait(:task) IS NOT NULL AS value;
 
+SELECT dbos.submit_sql('SELEKT 1');
+SELECT dbos.submit_sql('BEGIN; SELECT 1; COMMIT');
+SELECT dbos.submit_sql('COPY ledger FROM STDIN');
+
+-- Bad input is refused at submit.
+SELECT dbos.submit('nothing_of_that_name');
+SELECT dbos.submit('add', '[1]');
+SELECT dbos.submit('add', '{"a": 1, "c": 2}');
+SELECT dbos.submit('add', '["x", 1]');
+SELECT dbos.submit('add', '7');
+SELECT dbos.submit(NULL);
+SELECT dbos.submit('add', NULL);
+SELECT dbos.submit('add', '[1, 2]', queue => 'no such queue');
+SELECT dbos.submit('add', '[1, 2]', delay => '-1 second');
+SELECT dbos.submit('add', '[1, 2]', delay => '1 second', run_at => now());
+SELECT dbos.submit('add', '[1, 2]', max_attempts => 0);
+SELECT dbos.submit('add', '[1, 2]', timeout => '0');
+SELECT dbos.submit('add', '[1, 2]', deadline => '2001-01-01 00:00:00+00');
+SELECT dbos.submit('add', '[1, 2]', after => ARRAY[9223372036854775807]);
+SELECT dbos.submit_many('add', ARRAY['[1, 2]', NULL]::jsonb[]);
+
 -- Retries: max_attempts counts the function's errors.
 SELECT dbos.submit('fail', '["again"]', max_attempts => 3, retry_delay => '1 ms') AS task \gset
 SELECT dbos.wait(:task);
