@@ -117,6 +117,18 @@ dbos_lane_room(void)
 }
 
 /*
+ * How many rows a refill of the lane should read: as many as it would keep.  In
+ * a nearly full pool that is what lifts it to the low water mark, and no window.
+ */
+int
+dbos_lane_refill_rows(const DbosLane *lane, int window)
+{
+	int			spare = dbos_lane_room() - dbos_task_shared->nentries / RESERVE_DIVISOR;
+
+	return Max(Min(window, Max(spare, low_water() - lane->count)), 1);
+}
+
+/*
  * Adds a row that a scheduler read to the lane that it refills; false when the
  * lane gets no entry, and the window that was read ends before this key.
  */

@@ -206,7 +206,7 @@ refill_lane(void *argument)
 	lane->refilling = true;
 	lane->missed = false;
 	from = lane->complete;
-	limit = Max(Min(CHUNK, dbos_lane_room() / 2), 1);
+	limit = dbos_lane_refill_rows(lane, CHUNK);
 	DBOS_TASK_UNLOCK();
 	dbos_stop_point("lane refilling");
 

@@ -234,6 +234,7 @@ extern bool dbos_lane_runnable(const DbosLane *lane);
 extern DbosLane *dbos_lane_find(Oid database, Oid session_role, int32 queue_id, bool create);
 extern int	dbos_lane_room(void);
 extern bool dbos_lane_wants_refill(const DbosLane *lane);
+extern int	dbos_lane_refill_rows(const DbosLane *lane, int window);
 extern bool dbos_lane_add(DbosLane *lane, DbosTaskKey key); /* false: no free entry */
 extern bool dbos_run_queue_know(Oid database, const DbosQueueFacts *facts); /* before a refill */
 
