@@ -39,7 +39,6 @@ SELECT task = :task AS this_task, who, session_who FROM ledger;
 
 -- A task that fails leaves nothing but its error, which wait raises as it was.
 SELECT dbos.submit('fail', '{"message": "no luck"}') AS task \gset
-\set VERBOSITY verbose
 DO $$
 DECLARE
 	state text; message text; detail text; hint text;
@@ -50,7 +49,6 @@ EXCEPTION WHEN OTHERS THEN
 		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 	RAISE INFO '% % % %', state, message, detail, hint;
 END $$;
-\set VERBOSITY terse
 SELECT state, error->>'sqlstate' AS sqlstate, error->>'message' AS message, error->>'context' LIKE '%function regress_task.fail%' AS context
 	FROM dbos.tasks WHERE id = :task;
 SELECT count(*) FROM ledger WHERE task = -1;
