@@ -13,7 +13,21 @@ PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-com
 override with_llvm = no
 
 .DEFAULT_GOAL := library
-.PHONY: deps run stop psql test torture test-asan bench bench-peers lint
+.PHONY: help deps run stop psql test test-plain torture test-asan bench bench-peers lint reproducible clean-private
+
+help:
+	@sed -n 's/^#: //p' Makefile
+#: make              compile; CC=clang with the other compiler
+#: make run          start the private server and take the tour; FRESH=1 forgets its data
+#: make psql, stop   a session on it; its end
+#: make test         all suites; WHAT=rules|comments|regress|isolation|tap and TEST=name choose
+#: make test-plain   regress and isolation with shared memory off
+#: make torture      the TAP tests with their full counts
+#: make test-asan    the regress suite with sanitizers
+#: make bench        the measurements; make bench-peers installs whom they stand beside
+#: make lint         what neither compiler nor tests see; make reproducible is a part of it
+#: make install      into the PostgreSQL that PG_CONFIG names
+#: make clean        forget what was built, and the private servers
 
 # What a machine without PostgreSQL can do; the rest needs its build rules.
 deps:
@@ -26,16 +40,25 @@ psql:
 	@scripts/psql
 test: deps
 	@scripts/test $(or $(WHAT),all) $(TEST)
+# Shared memory holds hints: without it all must be right, only slower.
+test-plain: deps
+	@for suite in $(or $(WHAT),regress isolation); do DBOS_TEST_SHARED_MEMORY=off scripts/test $$suite $(TEST) || exit 1; done
 torture: deps
 	@DBOS_TORTURE=1 DBOS_TAP_SECONDS=7200 scripts/test tap $(TEST)
 test-asan: deps
 	@scripts/test-asan
 bench: deps
-	@test/bench/run $(WHAT)
+	@if [ -x test/bench/run ]; then test/bench/run $(WHAT); else echo "there is no test/bench/run"; exit 1; fi
 bench-peers: deps
 	@test/bench/install-peers
+reproducible: deps
+	@scripts/check-reproducible
 lint: deps
 	@scripts/lint
+
+clean: clean-private
+clean-private:
+	@scripts/clean
 
 PG_CONFIG ?= $(shell bash -c '. scripts/common; find_pg_config')
 PGXS := $(if $(PG_CONFIG),$(shell $(PG_CONFIG) --pgxs 2>/dev/null))
