@@ -168,6 +168,7 @@ extern void dbos_stop_point(const char *name);
 
 extern bool dbos_identity_matches(void);
 extern void dbos_identity_take(void);
+extern void dbos_identity_forget(void);
 
 /* ---- system_functions.c: what dbos says of itself ---- */
 

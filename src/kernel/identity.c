@@ -23,6 +23,10 @@
 
 #include "dbos/kernel.h"
 
+static DbosPlan forget = {
+	.sql = "DELETE FROM dbos.identity",
+};
+
 static Datum
 identity_system(void)
 {
@@ -52,14 +56,21 @@ dbos_identity_matches(void)
 	return matches;
 }
 
+/* Makes this database not act, until dbos_identity_take(). */
+void
+dbos_identity_forget(void)
+{
+	DbosOwnerScope scope;
+
+	dbos_owner_begin(&scope);
+	(void) dbos_plan_execute(&forget, NULL, NULL, false, 0);
+	dbos_owner_end(&scope);
+}
+
 /* Makes this database the one that its tables belong to, whoever they came from. */
 void
 dbos_identity_take(void)
 {
-	static DbosPlan forget = {
-		.sql = "DELETE FROM dbos.identity",
-		.nargs = 0,
-	};
 	static DbosPlan take = {
 		.sql = "INSERT INTO dbos.identity (system_identifier, database) VALUES ($1, $2)",
 		.nargs = 2,

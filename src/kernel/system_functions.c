@@ -126,7 +126,7 @@ kernel_health(DbosReport *rows)
 					same ? NULL : "ALTER EXTENSION dbos UPDATE;");
 	dbos_health_row(rows, "identity", matches,
 					matches ? "the tasks belong to this database"
-					: "This database is a copy: tasks of this database do not run until dbos.start().",
+					: "Tasks of this database do not run until dbos.start(): it was stopped, or is a copy.",
 					matches ? NULL : "SELECT dbos.start();");
 	dbos_health_row(rows, "shared memory", shared,
 					shared ? "attached" : dbos_shared_reason(),
@@ -265,7 +265,7 @@ dbos_extension_created(PG_FUNCTION_ARGS)
 			errdetail("Up to %d workers run tasks at once, started %s.%s", worker_places(),
 					  preloaded && !restore ? "on demand" : "by dbos.start()",
 					  shared ? (preloaded ? " Nothing is off." : " Off: start with the server; the run queue in shared memory is small.")
-					  : " Off: shared memory, and with it the workers."),
+					  : " Off: shared memory; tables are looked at instead."),
 			errhint(preloaded && !restore ? "SELECT * FROM dbos.help();"
 					: "SELECT dbos.start(); and then SELECT * FROM dbos.help();"));
 	PG_RETURN_VOID();

@@ -44,6 +44,7 @@
 #include "utils/timestamp.h"
 
 #include "function_call.h"
+#include "tables_only.h"
 #include "task.h"
 
 /* An executor without work leaves after this. */
@@ -51,6 +52,10 @@
 /* A body that swallows its cancel is told again this often, and ended at last. */
 #define STOP_REPEAT_MS 500
 #define STOP_REPEATS 4
+/* Without shared memory: it looks this often, is gone after this without work, and after this with others waiting. */
+#define TABLES_LOOK_MS 20
+#define TABLES_IDLE_MS 300
+#define TABLES_SLICE_MS 500
 /* Other tasks that could have been chosen, as recorded in a sampled decision. */
 #define MAX_ALTERNATIVES 8
 
@@ -389,14 +394,22 @@ run_own_transactions(const ClaimedTask *task, DbosAttempt *attempt, UsageStart *
 	commit_transaction();
 }
 
+/* Whether the task was told to stop, as is written down before the signal is sent. */
 static bool
-cancel_was_asked(void)
+cancel_was_asked(int64 task)
 {
+	static DbosPlan plan = {
+		.sql = "SELECT 1 FROM dbos.task_cancellation WHERE task_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID},
+	};
+	Datum		value = Int64GetDatum(task);
+	DbosOwnerScope scope;
 	bool		asked;
 
-	DBOS_TASK_LOCK();
-	asked = dbos_worker_slot(dbos_my_worker)->cancel;
-	DBOS_TASK_UNLOCK();
+	dbos_owner_begin(&scope);
+	asked = dbos_plan_execute(&plan, &value, NULL, true, 1) > 0;
+	dbos_owner_end(&scope);
 	return asked;
 }
 
@@ -408,7 +421,7 @@ settle_failure(const ClaimedTask *task, ErrorData *error, DbosAttempt *attempt)
 
 	begin_transaction();
 	dbos_stop_point("task failed");
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && cancel_was_asked())
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && cancel_was_asked(task->id))
 	{
 		json = dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL);
 		(void) dbos_task_settle(task->id, DBOS_CANCELLED, NULL, json, attempt);
@@ -447,6 +460,8 @@ clean_session(void)
 	DropAllPreparedStatements();
 	Async_UnlistenAll();
 	LockReleaseAll(USER_LOCKMETHOD, true);
+	if (dbos_task_shared == NULL)
+		dbos_tables_hold();
 	ResetTempTableNamespace();
 	ResetSequenceCaches();
 	commit_transaction();
@@ -460,6 +475,15 @@ release_task(void)
 	int32		queue_slot;
 	bool		told;
 
+	if (dbos_task_shared == NULL)
+	{
+		worker->since = GetCurrentTimestamp();
+		worker->tasks_done++;
+		dbos_worker_note(0);
+		dbos_tables_put_back();
+		(void) kill(MyProcPid, 0);
+		return;
+	}
 	DBOS_TASK_LOCK();
 	queue_slot = worker->queue_slot;
 	told = worker->cancel;
@@ -484,8 +508,9 @@ release_task(void)
 /*
  * Runs one task that was popped.  Returns normally also when it failed; what
  * cannot be handled ends the process, and the exit callback hands the task back.
+ * False when the task could not be had.
  */
-static void
+static bool
 run_task(DbosTaskKey key, const SampledDecision *sample)
 {
 	ClaimedTask task;
@@ -564,6 +589,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 	RESUME_CANCEL_INTERRUPTS();
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pgstat_report_stat(false);
+	return claimed;
 }
 
 /* ---- rounds ---- */
@@ -590,7 +616,7 @@ sample_decision(SampledDecision *sample)
 	sample->taken = dbos_task_decision_sampling > 0 &&
 		pg_prng_double(&pg_global_prng_state) < dbos_task_decision_sampling;
 	sample->count = 0;
-	if (!sample->taken)
+	if (!sample->taken || dbos_task_shared == NULL)
 		return;
 	for (int i = 0; i < dbos_task_shared->nlanes && sample->count < MAX_ALTERNATIVES; i++)
 	{
@@ -608,6 +634,49 @@ sample_decision(SampledDecision *sample)
 			entry = dbos_run_entries()[entry].sibling;
 		}
 	}
+}
+
+/*
+ * A round of an executor that nobody wakes: it looks, takes, and leaves when it
+ * has found nothing for a while, or has been here long and others want its place.
+ */
+static bool
+round_by_tables(void)
+{
+	DbosWorker *worker = dbos_tables_self();
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext old;
+	DbosTaskKey key;
+	SampledDecision sample;
+	int			alternatives;
+	bool		got;
+
+	if (dbos_tables_told_to_leave() ||
+		(TimestampDifferenceExceeds(worker->serving_since, now, TABLES_SLICE_MS) &&
+		 dbos_tables_free_places() == 0))
+		return false;
+	sample_decision(&sample);
+	old = MemoryContextSwitchTo(round_context);
+	begin_transaction();
+	got = dbos_tables_pop(GetSessionUserId(), &key, sample.alternatives, &alternatives,
+						  sample.taken ? MAX_ALTERNATIVES : 0);
+	commit_transaction();
+	MemoryContextSwitchTo(round_context);
+	sample.count = alternatives;
+	if (got)
+	{
+		if (!run_task(key, &sample))
+			dbos_tables_pass_by(key.id);
+		MemoryContextSwitchTo(old);
+		return true;
+	}
+	MemoryContextSwitchTo(old);
+	dbos_tables_forgive();
+	if (TimestampDifferenceExceeds(worker->since, now, TABLES_IDLE_MS))
+		return false;
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 TABLES_LOOK_MS, PG_WAIT_EXTENSION);
+	return true;
 }
 
 /* The database's workers are to be gone, or this one is to make place. */
@@ -638,6 +707,8 @@ dbos_executor_round(void)
 		ProcessConfigFile(PGC_SIGHUP);
 	}
 	MemoryContextReset(round_context);
+	if (dbos_task_shared == NULL)
+		return round_by_tables();
 
 	DBOS_TASK_LOCK();
 	leave = told_to_leave(worker);
@@ -658,7 +729,7 @@ dbos_executor_round(void)
 	{
 		MemoryContext old = MemoryContextSwitchTo(round_context);
 
-		run_task(key, &sample);
+		(void) run_task(key, &sample);
 		MemoryContextSwitchTo(old);
 		return true;
 	}

@@ -31,23 +31,6 @@ PG_FUNCTION_INFO_V1(dbos_explain_policy);
 PG_FUNCTION_INFO_V1(dbos_start);
 PG_FUNCTION_INFO_V1(dbos_stop);
 
-/* A consistent copy of the worker table, so that rows are built without the lock. */
-static DbosWorker *
-copy_workers(int *count)
-{
-	DbosWorker *copy;
-
-	*count = 0;
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
-		return NULL;
-	copy = palloc(sizeof(DbosWorker) * dbos_task_shared->nworkers);
-	DBOS_TASK_LOCK();
-	*count = dbos_task_shared->nworkers;
-	memcpy(copy, dbos_worker_slot(0), sizeof(DbosWorker) * *count);
-	DBOS_TASK_UNLOCK();
-	return copy;
-}
-
 /* (id, pid, started_at, progress, note) of the tasks that run in this database. */
 Datum
 dbos_running_tasks(PG_FUNCTION_ARGS)
@@ -57,7 +40,7 @@ dbos_running_tasks(PG_FUNCTION_ARGS)
 	DbosWorker *workers;
 
 	InitMaterializedSRF(fcinfo, 0);
-	workers = copy_workers(&count);
+	workers = dbos_workers_copy(&count);
 	for (int i = 0; i < count; i++)
 	{
 		DbosWorker *worker = &workers[i];
@@ -106,7 +89,7 @@ dbos_list_workers(PG_FUNCTION_ARGS)
 	DbosWorker *workers;
 
 	InitMaterializedSRF(fcinfo, 0);
-	workers = copy_workers(&count);
+	workers = dbos_workers_copy(&count);
 	for (int i = 0; i < count; i++)
 	{
 		DbosWorker *worker = &workers[i];
@@ -138,7 +121,17 @@ dbos_queue_running(PG_FUNCTION_ARGS)
 {
 	int			running = 0;
 
-	if (dbos_shared_attach() && dbos_task_shared != NULL)
+	if (DBOS_TABLES_ONLY())
+	{
+		int			count;
+		DbosWorker *workers = dbos_workers_copy(&count);
+
+		for (int i = 0; i < count; i++)
+			if (workers[i].database == MyDatabaseId && workers[i].task != 0 &&
+				workers[i].state == DBOS_WORKER_RUNNING && workers[i].queue_id == PG_GETARG_INT32(0))
+				running++;
+	}
+	else
 	{
 		DBOS_TASK_LOCK();
 		running = dbos_run_queue_running(MyDatabaseId, PG_GETARG_INT32(0));
@@ -204,22 +197,11 @@ require_admin(const char *function)
 Datum
 dbos_start(PG_FUNCTION_ARGS)
 {
-	bool		launcher;
-
 	require_admin("start");
 	dbos_require_same_version();
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("could not start the workers of this database"),
-				errdetail("%s", dbos_shared_reason() ? dbos_shared_reason() : "There is no shared memory."),
-				errhint("Add dbos to shared_preload_libraries and restart the server."));
 	dbos_identity_take();
 	dbos_pending_want_scheduler();
-	DBOS_TASK_LOCK();
-	launcher = dbos_task_shared->launcher_pid != 0;
-	DBOS_TASK_UNLOCK();
-	if (!launcher && !dbos_launcher_start(true))
+	if (!dbos_launcher_runs() && !dbos_launcher_start(true))
 		ereport(ERROR,
 				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				errmsg("could not start the launcher"),
@@ -228,7 +210,7 @@ dbos_start(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Has the workers of this database end the tasks that they run, and leave. */
+/* Has the workers of this database end the tasks that they run, and leave, until dbos.start(). */
 Datum
 dbos_stop(PG_FUNCTION_ARGS)
 {
@@ -237,6 +219,6 @@ dbos_stop(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("a task cannot stop the workers"));
-	dbos_workers_expel(MyDatabaseId, DBOS_DATABASE_PAUSED, false);
+	dbos_workers_stop();
 	PG_RETURN_VOID();
 }

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "tables_only.h"
 #include "task.h"
 
 PG_FUNCTION_INFO_V1(dbos_cancel);
@@ -310,7 +311,8 @@ dbos_progress(PG_FUNCTION_ARGS)
 	if (dbos_my_worker == DBOS_NOBODY)
 		PG_RETURN_VOID();
 	worker = dbos_worker_slot(dbos_my_worker);
-	DBOS_TASK_LOCK();
+	if (dbos_task_shared != NULL)
+		DBOS_TASK_LOCK();
 	worker->progress = fraction;
 	if (note != NULL)
 	{
@@ -319,6 +321,9 @@ dbos_progress(PG_FUNCTION_ARGS)
 		memcpy(worker->note, note, length);
 		worker->note[length] = '\0';
 	}
-	DBOS_TASK_UNLOCK();
+	if (dbos_task_shared != NULL)
+		DBOS_TASK_UNLOCK();
+	else
+		dbos_tables_publish();
 	PG_RETURN_VOID();
 }

@@ -182,14 +182,14 @@ append_task(PendingKind kind, int32 priority, int64 id, Oid session_role,
 	pending->queue = *queue;
 }
 
-/* A new entry, zeroed; NULL when there is no shared memory to tell anything to. */
+/* A new entry, zeroed. */
 static Pending *
 append(PendingKind kind)
 {
 	Pending    *pending;
 
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
-		return NULL;
+	/* At commit it is too late to look for it. */
+	(void) dbos_shared_attach();
 	if (list == NULL)
 	{
 		list = MemoryContextAlloc(TopTransactionContext, INITIAL_CAPACITY * sizeof(Pending));
@@ -284,6 +284,9 @@ tell_all(bool committed)
 
 	list = NULL;
 	nlist = capacity = 0;
+	/* Without shared memory there is nobody to tell: the tables are looked at. */
+	if (dbos_task_shared == NULL)
+		return;
 	for (Size done = 0; done < count; done += BATCH_SIZE)
 		tell_batch(&todo[done], Min(count - done, BATCH_SIZE), committed);
 }

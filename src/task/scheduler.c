@@ -37,18 +37,25 @@
 #include "utils/timestamp.h"
 
 #include "scheduler.h"
+#include "tables_only.h"
 #include "task.h"
 
 /* Rows that one statement of a duty takes at once. */
 #define CHUNK 1000
 /* A scheduler without work stays this long, since work often follows work. */
 #define LINGER_MS 2000
+/* Without shared memory: it looks this often, leaves after this without work, and after this in any case. */
+#define TABLES_LOOK_MS 20
+#define TABLES_LINGER_MS 300
+#define TABLES_SLICE_MS 2000
+#define CANCEL_REPEAT_MS 500
 /* Old history is looked for this often. */
 #define RETENTION_INTERVAL_MS (10 * 60 * 1000)
 /* A login that was refused for a reason that may pass is tried again after this. */
 #define REFUSAL_RETRY_MS 1000
 
 static MemoryContext round_context = NULL;
+static TimestampTz begun = 0;
 static TimestampTz last_work = 0;
 static TimestampTz last_retention = 0;
 static DbosWorkerAddress self;
@@ -57,6 +64,22 @@ static DbosDatabase *
 my_database(void)
 {
 	return dbos_database_find(MyDatabaseId, true);
+}
+
+/* What failed is looked at again, but not at full speed. */
+static void
+look_again_later(void)
+{
+	if (dbos_task_shared == NULL)
+	{
+		pg_usleep(100000L);
+		return;
+	}
+	DBOS_TASK_LOCK();
+	my_database()->next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
+	my_database()->check_all = true;
+	my_database()->opened = false;
+	DBOS_TASK_UNLOCK();
 }
 
 /* Runs a duty in a transaction of its own; its error is logged and it is tried again later. */
@@ -82,12 +105,7 @@ do_duty(const char *what, void (*duty) (void *), void *argument)
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		/* What failed is looked at again, but not at full speed. */
-		DBOS_TASK_LOCK();
-		my_database()->next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
-		my_database()->check_all = true;
-		my_database()->opened = false;
-		DBOS_TASK_UNLOCK();
+		look_again_later();
 	}
 	PG_END_TRY();
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -491,7 +509,7 @@ check_dependencies(void *argument)
 
 typedef struct TaskList
 {
-	int64		after;			/* a task that ended, or 0: every dependent task */
+	int64		after;			/* a task that ended, or 0: every one that ended */
 	uint64		count;
 	int64	   *tasks;
 } TaskList;
@@ -499,18 +517,23 @@ typedef struct TaskList
 static void
 find_dependents(void *argument)
 {
-	static DbosPlan plan = {
+	static DbosPlan of_one = {
 		.sql = "SELECT DISTINCT task_id FROM dbos.task_dependency"
-		" WHERE depends_on OPERATOR(pg_catalog.=) $1 OR $1 OPERATOR(pg_catalog.=) 0 ORDER BY task_id",
+		" WHERE depends_on OPERATOR(pg_catalog.=) $1 ORDER BY task_id",
 		.nargs = 1,
 		.argtypes = {INT8OID},
+	};
+	static DbosPlan of_all = {
+		.sql = "SELECT DISTINCT d.task_id FROM dbos.task_dependency d WHERE NOT EXISTS (SELECT FROM dbos.task w"
+		" WHERE w.shard OPERATOR(pg_catalog.=) (d.depends_on OPERATOR(pg_catalog.&) 15)::pg_catalog.int2"
+		" AND w.id OPERATOR(pg_catalog.=) d.depends_on) ORDER BY d.task_id",
 	};
 	TaskList   *list = argument;
 	Datum		value = Int64GetDatum(list->after);
 	DbosOwnerScope scope;
 
 	dbos_owner_begin(&scope);
-	list->count = dbos_plan_execute(&plan, &value, NULL, false, 0);
+	list->count = dbos_plan_execute(list->after == 0 ? &of_all : &of_one, &value, NULL, false, 0);
 	list->tasks = MemoryContextAlloc(round_context, Max(list->count, 1) * sizeof(int64));
 	for (uint64 i = 0; i < list->count; i++)
 	{
@@ -666,6 +689,15 @@ fail_refused(void *argument)
 	refused->more = count == CHUNK;
 }
 
+/* As fail_refused, for up to CHUNK tasks, in the caller's transaction. */
+void
+dbos_fail_login(Oid role)
+{
+	RefusedLogin refused = {.session_role = role};
+
+	fail_refused(&refused);
+}
+
 /* Fails, or gives another try to, the tasks of logins that were refused. */
 static bool
 handle_refusals(void)
@@ -769,6 +801,9 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 		do_duty("prepare and drop history", dbos_history_retain, NULL);
 		last_retention = GetCurrentTimestamp();
 	}
+	last_work = begun = GetCurrentTimestamp();
+	if (dbos_task_shared == NULL)
+		return active;
 	DBOS_TASK_LOCK();
 	database = my_database();
 	if (database->state == DBOS_DATABASE_BLOCKED)
@@ -784,8 +819,113 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	else
 		database->work = false;
 	DBOS_TASK_UNLOCK();
-	last_work = GetCurrentTimestamp();
 	return active;
+}
+
+/* What the clock has made ready or ended; true when there was something. */
+static bool
+handle_clock(void)
+{
+	bool		did = false;
+	bool		more;
+
+	do
+	{
+		more = false;
+		do_duty("release due tasks", release_due, &more);
+		did |= more;
+	} while (more);
+	do
+	{
+		more = false;
+		do_duty("fail overdue tasks", fail_overdue, &more);
+	} while (more);
+	return did;
+}
+
+static void
+retain_history(TimestampTz now)
+{
+	if (!TimestampDifferenceExceeds(last_retention, now, RETENTION_INTERVAL_MS))
+		return;
+	last_retention = now;
+	do_duty("prepare and drop history", dbos_history_retain, NULL);
+}
+
+/* ---- the round without shared memory: it looks instead of being told ---- */
+
+static void
+find_cancellations(void *argument)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT task_id FROM dbos.task_cancellation ORDER BY task_id LIMIT 1000",
+	};
+	TaskList   *list = argument;
+	DbosOwnerScope scope;
+
+	dbos_owner_begin(&scope);
+	list->count = dbos_plan_execute(&plan, NULL, NULL, true, 0);
+	list->tasks = MemoryContextAlloc(round_context, Max(list->count, 1) * sizeof(int64));
+	for (uint64 i = 0; i < list->count; i++)
+	{
+		bool		null;
+
+		list->tasks[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+	}
+	dbos_owner_end(&scope);
+}
+
+/* Interrupts the tasks that were told to stop, again now and then. */
+static void
+deliver_cancellations(void)
+{
+	static TimestampTz last = 0;
+	TaskList	list = {0};
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(last, now, CANCEL_REPEAT_MS))
+		return;
+	do_duty("find cancellations", find_cancellations, &list);
+	if (list.count > 0)
+		last = now;
+	for (uint64 i = 0; i < list.count; i++)
+		dbos_tables_cancel(list.tasks[i]);
+}
+
+static void
+start_executors(void *argument)
+{
+	*(bool *) argument = dbos_tables_start_executors();
+}
+
+static bool
+round_by_tables(void)
+{
+	int64		crashed[DBOS_MAX_CRASHES];
+	int			count;
+	bool		work = false;
+	TimestampTz now;
+
+	/* Everybody's turn comes: the launcher goes round the databases. */
+	if (dbos_tables_told_to_leave() ||
+		TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), TABLES_SLICE_MS) ||
+		TimestampDifferenceExceeds(last_work, GetCurrentTimestamp(), TABLES_LINGER_MS))
+		return false;
+	count = dbos_worker_notes_of_dead(crashed, lengthof(crashed));
+	for (int i = 0; i < count; i++)
+		do_duty("count a crash", count_crash, &crashed[i]);
+	check_dependents_of(0);
+	work |= handle_clock();
+	deliver_cancellations();
+	do_duty("start executors", start_executors, &work);
+	now = GetCurrentTimestamp();
+	retain_history(now);
+	if (work || count > 0)
+		last_work = now;
+	pgstat_report_stat(false);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 TABLES_LOOK_MS, PG_WAIT_EXTENSION);
+	return true;
 }
 
 /* Does what there is to do; waits a little when there is nothing; false: leave. */
@@ -811,6 +951,8 @@ dbos_scheduler_round(void)
 		ProcessConfigFile(PGC_SIGHUP);
 	}
 	MemoryContextReset(round_context);
+	if (dbos_task_shared == NULL)
+		return round_by_tables();
 
 	DBOS_TASK_LOCK();
 	database = my_database();
@@ -826,28 +968,14 @@ dbos_scheduler_round(void)
 	did |= handle_crashes();
 	did |= handle_refusals();
 	did |= handle_events();
-	do
-	{
-		more = false;
-		do_duty("release due tasks", release_due, &more);
-		did |= more;
-	} while (more);
-	do
-	{
-		more = false;
-		do_duty("fail overdue tasks", fail_overdue, &more);
-	} while (more);
+	did |= handle_clock();
 	while (lane_to_refill(&which))
 	{
 		do_duty("refill the run queue", refill_lane, &which);
 		did = true;
 	}
 	now = GetCurrentTimestamp();
-	if (TimestampDifferenceExceeds(last_retention, now, RETENTION_INTERVAL_MS))
-	{
-		last_retention = now;
-		do_duty("prepare and drop history", dbos_history_retain, NULL);
-	}
+	retain_history(now);
 	do_duty("find next due", find_next_due, &due);
 	/* Once a day in any case, for the next day's partition. */
 	if (due == 0 || due > next_midnight(now))

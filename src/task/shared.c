@@ -16,6 +16,7 @@
 #include "replication/walsender.h"
 #include "storage/proc.h"
 
+#include "tables_only.h"
 #include "task.h"
 
 DbosTaskShared *dbos_task_shared = NULL;
@@ -104,6 +105,8 @@ dbos_task_shared_register(void)
 DbosWorker *
 dbos_worker_slot(int slot)
 {
+	if (dbos_task_shared == NULL)
+		return dbos_tables_self();
 	if (workers == NULL)
 		shared_locate(dbos_task_shared);
 	return &workers[slot];

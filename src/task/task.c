@@ -26,6 +26,7 @@
 
 #include "dbos/container.h"
 
+#include "tables_only.h"
 #include "task.h"
 
 /* Workers end the task that they run first; who cannot wait that long cancels the statement. */
@@ -33,6 +34,7 @@
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 static Oid	blocked_database = InvalidOid;
+static int	stop_level = 0;		/* nest level of the transaction that stopped the workers; 0: none */
 
 /* Number of processes of ours in a database; all are told to leave. */
 static int
@@ -79,8 +81,11 @@ set_database_state(Oid database, DbosDatabaseState state)
 void
 dbos_workers_expel(Oid database, DbosDatabaseState state, bool hard)
 {
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
+	if (DBOS_TABLES_ONLY())
+	{
+		dbos_tables_expel(database);
 		return;
+	}
 	set_database_state(database, state);
 	while (tell_to_leave(database, hard) > 0)
 	{
@@ -91,12 +96,36 @@ dbos_workers_expel(Oid database, DbosDatabaseState state, bool hard)
 	}
 }
 
+/*
+ * dbos.stop(): the workers leave at once, and the database is not the tasks' own
+ * any more, so that they stay away after a restart too.  Undone by rollback.
+ */
+void
+dbos_workers_stop(void)
+{
+	dbos_identity_forget();
+	dbos_workers_expel(MyDatabaseId, DBOS_DATABASE_PAUSED, false);
+	stop_level = GetCurrentTransactionNestLevel();
+}
+
+/* The stop is undone: somebody looks whose database this is. */
+static void
+undo_stop(void)
+{
+	stop_level = 0;
+	if (dbos_task_shared != NULL)
+		set_database_state(MyDatabaseId, DBOS_DATABASE_UNKNOWN);
+}
+
 static void
 unblock(int code, Datum arg)
 {
 	if (blocked_database == InvalidOid)
 		return;
-	set_database_state(blocked_database, DBOS_DATABASE_UNKNOWN);
+	if (dbos_task_shared == NULL)
+		dbos_tables_unblock(blocked_database);
+	else
+		set_database_state(blocked_database, DBOS_DATABASE_UNKNOWN);
 	blocked_database = InvalidOid;
 }
 
@@ -184,8 +213,28 @@ task_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 }
 
 static void
+task_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+					  SubTransactionId parentSubid, void *arg)
+{
+	if (stop_level < GetCurrentTransactionNestLevel())
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		undo_stop();
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		stop_level--;
+}
+
+static void
 task_xact_callback(XactEvent event, void *arg)
 {
+	if (stop_level != 0 && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT))
+	{
+		if (dbos_task_shared == NULL)
+			dbos_tables_unblock(MyDatabaseId);
+		if (event == XACT_EVENT_ABORT)
+			undo_stop();
+		stop_level = 0;
+	}
 	if (blocked_database != InvalidOid && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT))
 	{
 		if (blocked_database == MyDatabaseId && event == XACT_EVENT_COMMIT && dbos_task_shared != NULL)
@@ -204,20 +253,18 @@ static void
 report_health(DbosReport *rows)
 {
 	bool		no_slot;
-	bool		launcher;
-	int			crashes;
+	bool		launcher = dbos_launcher_runs();
+	int			crashes = 0;
 
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
+	if (dbos_task_shared == NULL)
+		no_slot = dbos_tables_slots_in_use();
+	else
 	{
-		dbos_health_row(rows, "task workers", false, "No shared memory: tasks are not run.",
-						"Add dbos to shared_preload_libraries and restart the server.");
-		return;
+		DBOS_TASK_LOCK();
+		no_slot = dbos_task_shared->no_slot;
+		crashes = dbos_task_shared->ncrashes;
+		DBOS_TASK_UNLOCK();
 	}
-	DBOS_TASK_LOCK();
-	no_slot = dbos_task_shared->no_slot;
-	launcher = dbos_task_shared->launcher_pid != 0;
-	crashes = dbos_task_shared->ncrashes;
-	DBOS_TASK_UNLOCK();
 	dbos_health_row(rows, "task launcher", launcher,
 					launcher ? NULL : "The launcher is not running: tasks wait.",
 					launcher ? NULL : "SELECT dbos.start();");
@@ -268,8 +315,9 @@ dbos_task_register(void)
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = task_process_utility;
 	RegisterXactCallback(task_xact_callback, NULL);
+	RegisterSubXactCallback(task_subxact_callback, NULL);
 	dbos_health_register(report_health);
 	dbos_capability_register(report_capabilities);
-	if (process_shared_preload_libraries_in_progress && dbos_shared_memory)
+	if (process_shared_preload_libraries_in_progress)
 		(void) dbos_launcher_start(false);
 }

@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 
+#include "postmaster/bgworker.h"
 #include "utils/jsonb.h"
 
 #include "dbos/kernel.h"
@@ -200,6 +201,9 @@ extern DbosTaskShared *dbos_task_shared;
 #define DBOS_TASK_LOCK()	LWLockAcquire(&dbos_task_shared->lock, LW_EXCLUSIVE)
 #define DBOS_TASK_UNLOCK()	LWLockRelease(&dbos_task_shared->lock)
 
+/* Without shared memory of ours everything is done by tables and locks: tables_only.h. */
+#define DBOS_TABLES_ONLY()	(!dbos_shared_attach() || dbos_task_shared == NULL)
+
 /* ---- shared.c ---- */
 extern void dbos_task_shared_register(void);
 extern DbosWorker *dbos_worker_slot(int slot);
@@ -260,11 +264,19 @@ extern bool dbos_worker_attach(const DbosWorkerAddress *address);
 extern bool dbos_workers_can_run(void);
 extern int	dbos_worker_process_limit(void);
 extern bool dbos_launcher_start(bool wait);
+extern bool dbos_launcher_runs(void);
+extern bool dbos_worker_start(const DbosWorkerAddress *address, bool is_scheduler,
+							  BackgroundWorkerHandle **handle);
+extern DbosWorker *dbos_workers_copy(int *count);
+extern Oid *dbos_connectable_databases(int *count);
 extern void dbos_worker_note(int64 task);
 extern void dbos_worker_note_read(void);
+extern bool dbos_worker_note_is_open(int number);
+extern int	dbos_worker_notes_of_dead(int64 *tasks, int limit);
 
 /* ---- scheduler.c ---- */
 extern Jsonb *dbos_login_obstacle(Oid role);
+extern void dbos_fail_login(Oid role);
 
 /* ---- settle.c: how a task's row changes when an attempt ends ---- */
 typedef struct DbosAttempt
@@ -303,6 +315,7 @@ extern Jsonb *dbos_command_execute(const char *command, bool own_transactions, i
 
 /* ---- task.c ---- */
 extern void dbos_workers_expel(Oid database, DbosDatabaseState state, bool hard);
+extern void dbos_workers_stop(void);
 
 /* ---- manage.c ---- */
 

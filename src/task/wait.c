@@ -36,6 +36,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "tables_only.h"
 #include "task.h"
 
 PG_FUNCTION_INFO_V1(dbos_result);
@@ -44,7 +45,7 @@ PG_FUNCTION_INFO_V1(dbos_await);
 
 /* Deadlocks are looked for this often, as the server's deadlock_timeout does by default. */
 #define DEADLOCK_CHECK_MS 1000
-#define POLL_WITHOUT_SHARED_MEMORY_MS 100
+#define POLL_WITHOUT_SHARED_MEMORY_MS 20
 
 /* ---- how a task ended ---- */
 
@@ -105,8 +106,11 @@ dbos_result(PG_FUNCTION_ARGS)
 static void
 waiter_enter(int64 task)
 {
-	DbosWaiter *waiter = dbos_waiter_slot(dbos_my_proc_number());
+	DbosWaiter *waiter;
 
+	if (dbos_task_shared == NULL)
+		return;
+	waiter = dbos_waiter_slot(dbos_my_proc_number());
 	DBOS_TASK_LOCK();
 	if (waiter->task == 0)
 		dbos_task_shared->waiting++;
@@ -119,14 +123,23 @@ waiter_enter(int64 task)
 static void
 waiter_leave(int code, Datum arg)
 {
-	DbosWaiter *waiter = dbos_waiter_slot(dbos_my_proc_number());
+	DbosWaiter *waiter;
+	bool		gave_up = dbos_my_worker != DBOS_NOBODY &&
+		dbos_worker_slot(dbos_my_worker)->state == DBOS_WORKER_WAITING;
 
+	if (dbos_task_shared == NULL)
+	{
+		/* A process that exits needs no place any more. */
+		if (gave_up && !proc_exit_inprogress)
+			dbos_tables_resume();
+		return;
+	}
+	waiter = dbos_waiter_slot(dbos_my_proc_number());
 	DBOS_TASK_LOCK();
 	if (waiter->task != 0)
 		dbos_task_shared->waiting--;
 	waiter->task = 0;
-	if (dbos_my_worker != DBOS_NOBODY &&
-		dbos_worker_slot(dbos_my_worker)->state == DBOS_WORKER_WAITING)
+	if (gave_up)
 	{
 		DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
 
@@ -144,6 +157,11 @@ give_up_place(void)
 
 	if (dbos_my_worker == DBOS_NOBODY || dbos_worker_task() == 0)
 		return;
+	if (dbos_task_shared == NULL)
+	{
+		dbos_tables_suspend();
+		return;
+	}
 	worker = dbos_worker_slot(dbos_my_worker);
 	DBOS_TASK_LOCK();
 	worker->state = DBOS_WORKER_WAITING;
@@ -157,42 +175,29 @@ give_up_place(void)
 
 /* Whether some worker can still go on, or one more can be started. */
 static bool
-place_is_left(void)
+place_is_left(const DbosWorker *workers, int count)
 {
 	int			taken = 0;
-	bool		able = false;
 
-	DBOS_TASK_LOCK();
-	for (int i = 0; i < dbos_task_shared->nworkers; i++)
+	for (int i = 0; i < count; i++)
 	{
-		DbosWorker *worker = dbos_worker_slot(i);
-
-		if (worker->state == DBOS_WORKER_FREE)
+		if (workers[i].state == DBOS_WORKER_FREE)
 			continue;
 		taken++;
-		if (!worker->is_scheduler && worker->state != DBOS_WORKER_WAITING)
-			able = true;
+		if (!workers[i].is_scheduler && workers[i].state != DBOS_WORKER_WAITING)
+			return true;
 	}
-	DBOS_TASK_UNLOCK();
-	return able || taken < dbos_worker_process_limit();
+	return taken < dbos_worker_process_limit();
 }
 
 /* Process that runs the task now, or 0. */
 static int
-process_of(int64 task)
+process_of(int64 task, const DbosWorker *workers, int count)
 {
-	int			pid = 0;
-
-	DBOS_TASK_LOCK();
-	for (int i = 0; i < dbos_task_shared->nworkers; i++)
-	{
-		DbosWorker *worker = dbos_worker_slot(i);
-
-		if (worker->task == task && worker->database == MyDatabaseId)
-			pid = worker->pid;
-	}
-	DBOS_TASK_UNLOCK();
-	return pid;
+	for (int i = 0; i < count; i++)
+		if (workers[i].task == task && workers[i].database == MyDatabaseId)
+			return workers[i].pid;
+	return 0;
 }
 
 static bool
@@ -212,8 +217,12 @@ waits_for_us(int pid)
 static void
 refuse_deadlock(int64 task)
 {
-	int			pid = process_of(task);
+	int			count;
+	DbosWorker *workers = dbos_workers_copy(&count);
+	int			pid = process_of(task, workers, count);
+	bool		left = place_is_left(workers, count);
 
+	pfree(workers);
 	if (pid == MyProcPid)
 		ereport(ERROR,
 				errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
@@ -224,7 +233,7 @@ refuse_deadlock(int64 task)
 				errmsg("deadlock detected"),
 				errdetail("Task " INT64_FORMAT " waits for a lock of the transaction that waits for it.", task),
 				errhint("Commit before waiting, or lock less."));
-	if (dbos_my_worker != DBOS_NOBODY && dbos_worker_task() != 0 && !place_is_left())
+	if (dbos_my_worker != DBOS_NOBODY && dbos_worker_task() != 0 && !left)
 		ereport(ERROR,
 				errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
 				errmsg("no worker is left to run task " INT64_FORMAT, task),
@@ -261,7 +270,7 @@ sleep_until_told(int64 task, TimestampTz end, DbosTaskView *view)
 					errcode(ERRCODE_DBOS_WAIT_TIMEOUT),
 					errmsg("task " INT64_FORMAT " did not finish within the time-out of the wait", task),
 					errhint("The task goes on; wait again, or give a longer timeout."));
-		if (dbos_task_shared != NULL && now >= next_check)
+		if (now >= next_check)
 		{
 			refuse_deadlock(task);
 			next_check = TimestampTzPlusMilliseconds(now, DEADLOCK_CHECK_MS);
@@ -292,11 +301,7 @@ wait_for_end(int64 task, TimestampTz end, DbosTaskView *view)
 				errmsg("cannot wait for task " INT64_FORMAT " in the transaction that submitted it", task),
 				errdetail("The task starts when the transaction commits."),
 				errhint("Commit first, or use CALL dbos.run(...)."));
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
-	{
-		sleep_until_told(task, end, view);
-		return;
-	}
+	(void) dbos_shared_attach();
 	if (dbos_worker_task() == task)
 		refuse_deadlock(task);
 	PG_ENSURE_ERROR_CLEANUP(waiter_leave, (Datum) 0);

@@ -43,6 +43,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "tables_only.h"
 #include "task.h"
 
 /* Kept out of base backups and cleared by nobody but us. */
@@ -60,6 +61,7 @@ typedef struct TaskNote
 {
 	int64		task;			/* 0: none */
 	Oid			database;
+	int			pid;
 } TaskNote;
 
 int			dbos_my_worker = DBOS_NOBODY;
@@ -98,7 +100,34 @@ dbos_worker_note(int64 task)
 	if (my_note == NULL)
 		return;
 	my_note->database = MyDatabaseId;
+	my_note->pid = MyProcPid;
 	my_note->task = task;
+}
+
+/* Whether the note of a process, or of its predecessor with this number, has not been taken. */
+bool
+dbos_worker_note_is_open(int number)
+{
+	notes_map();
+	return notes != NULL && notes[number].task != 0;
+}
+
+/* Takes the notes of processes that ended while they ran a task of this database. */
+int
+dbos_worker_notes_of_dead(int64 *tasks, int limit)
+{
+	int			count = 0;
+
+	notes_map();
+	for (int i = 0; notes != NULL && i < max_worker_processes && count < limit; i++)
+	{
+		if (notes[i].task == 0 || notes[i].database != MyDatabaseId ||
+			BackendPidGetProc(notes[i].pid) != NULL)
+			continue;
+		tasks[count++] = notes[i].task;
+		notes[i].task = 0;
+	}
+	return count;
 }
 
 /* After a restart: what ran in a process that was killed goes to the crash list. */
@@ -163,6 +192,13 @@ worker_exit(int code, Datum arg)
 	bool		stops = server_stops();
 	DbosDatabase *database;
 
+	if (dbos_task_shared == NULL)
+	{
+		/* A scheduler takes the note of a task that was not given back. */
+		if (my_note != NULL && (worker->task == 0 || stops))
+			my_note->task = 0;
+		return;
+	}
 	DBOS_TASK_LOCK();
 	database = dbos_database_find(worker->database, false);
 	if (worker->task != 0)
@@ -199,8 +235,17 @@ dbos_worker_attach(const DbosWorkerAddress *address)
 	DbosWorker *worker;
 	bool		mine;
 
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
-		return false;
+	if (DBOS_TABLES_ONLY())
+	{
+		if (!dbos_tables_attach(address, address->session_role == InvalidOid))
+			return false;
+		on_shmem_exit(worker_exit, (Datum) 0);
+		notes_map();
+		if (notes != NULL && address->session_role != InvalidOid)
+			my_note = &notes[dbos_my_worker];
+		pqsignal(SIGQUIT, worker_quit);
+		return true;
+	}
 	worker = dbos_worker_slot(address->slot);
 	DBOS_TASK_LOCK();
 	mine = worker->state == DBOS_WORKER_STARTING && worker->generation == address->generation;
@@ -238,14 +283,39 @@ dbos_workers_can_run(void)
 	DbosDatabase *database;
 	bool		can;
 
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
-		return false;
+	if (DBOS_TABLES_ONLY())
+		return dbos_max_workers != 0 && dbos_launcher_runs() && dbos_identity_matches();
 	DBOS_TASK_LOCK();
 	database = dbos_database_find(MyDatabaseId, false);
 	can = dbos_task_shared->launcher_pid != 0 &&
 		(database == NULL || (database->state != DBOS_DATABASE_PAUSED));
 	DBOS_TASK_UNLOCK();
 	return can;
+}
+
+/* Whether there is a launcher; as far as it matters, since a standby has none. */
+bool
+dbos_launcher_runs(void)
+{
+	if (DBOS_TABLES_ONLY())
+		return dbos_only_taken(DBOS_ONLY_LAUNCHER, 0, 0);
+	return dbos_task_shared->launcher_pid != 0;
+}
+
+/* A consistent copy of the worker table, palloc'd, free slots among it. */
+DbosWorker *
+dbos_workers_copy(int *count)
+{
+	DbosWorker *copy;
+
+	if (DBOS_TABLES_ONLY())
+		return dbos_tables_workers(count);
+	copy = palloc(sizeof(DbosWorker) * dbos_task_shared->nworkers);
+	DBOS_TASK_LOCK();
+	*count = dbos_task_shared->nworkers;
+	memcpy(copy, dbos_worker_slot(0), sizeof(DbosWorker) * *count);
+	DBOS_TASK_UNLOCK();
+	return copy;
 }
 
 /* ---- the launcher ---- */
@@ -269,11 +339,11 @@ worker_places(void)
 	return Max(places, 1);
 }
 
-static int
-start_process(int slot, Oid database, Oid session_role, bool is_scheduler)
+/* Has the postmaster start a process; false when no slot of the server is free. */
+bool
+dbos_worker_start(const DbosWorkerAddress *address, bool is_scheduler, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker process;
-	DbosWorkerAddress address;
 
 	memset(&process, 0, sizeof(process));
 	process.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -285,18 +355,25 @@ start_process(int slot, Oid database, Oid session_role, bool is_scheduler)
 			BGW_MAXLEN);
 	strlcpy(process.bgw_type, is_scheduler ? "dbos scheduler" : "dbos executor", BGW_MAXLEN);
 	strlcpy(process.bgw_name, process.bgw_type, BGW_MAXLEN);
+	StaticAssertStmt(sizeof(*address) <= BGW_EXTRALEN, "address fits");
+	memcpy(process.bgw_extra, address, sizeof(*address));
+	return RegisterDynamicBackgroundWorker(&process, handle);
+}
+
+static bool
+start_process(int slot, Oid database, Oid session_role, bool is_scheduler)
+{
+	DbosWorkerAddress address;
+
 	memset(&address, 0, sizeof(address));
 	address.database = database;
 	address.session_role = session_role;
 	address.slot = slot;
 	address.generation = dbos_worker_slot(slot)->generation;
-	StaticAssertStmt(sizeof(address) <= BGW_EXTRALEN, "address fits");
-	memcpy(process.bgw_extra, &address, sizeof(address));
-
 	if (handles[slot] != NULL)
 		pfree(handles[slot]);
 	handles[slot] = NULL;
-	return RegisterDynamicBackgroundWorker(&process, &handles[slot]);
+	return dbos_worker_start(&address, is_scheduler, &handles[slot]);
 }
 
 /* Reserves a worker slot; the lock is held.  DBOS_NOBODY when all places are taken. */
@@ -505,14 +582,18 @@ choose_start(TimestampTz now, Oid *database, Oid *session_role, bool *is_schedul
 	return DBOS_NOBODY;
 }
 
-/* Finds every database that could have the extension; schedulers tell which do. */
-static void
-find_databases(void)
+/* Every database that could have the extension, palloc'd; schedulers find out which do. */
+Oid *
+dbos_connectable_databases(int *count)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
+	int			space = 16;
+	Oid		   *found = palloc(space * sizeof(Oid));
 
+	*count = 0;
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
@@ -523,13 +604,28 @@ find_databases(void)
 
 		if (!form->datallowconn || form->datistemplate)
 			continue;
-		DBOS_TASK_LOCK();
-		(void) dbos_database_find(form->oid, true);
-		DBOS_TASK_UNLOCK();
+		if (*count == space)
+			found = repalloc(found, (space *= 2) * sizeof(Oid));
+		found[(*count)++] = form->oid;
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return found;
+}
+
+static void
+find_databases(void)
+{
+	int			count;
+	Oid		   *found = dbos_connectable_databases(&count);
+
+	DBOS_TASK_LOCK();
+	for (int i = 0; i < count; i++)
+		(void) dbos_database_find(found[i], true);
+	DBOS_TASK_UNLOCK();
+	pfree(found);
 }
 
 /* Forgets databases that were dropped. */
@@ -574,11 +670,11 @@ dbos_launcher_begin(void)
 {
 	bool		first;
 
-	if (!dbos_shared_attach() || dbos_task_shared == NULL)
-		ereport(FATAL,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("dbos has no shared memory"),
-				errdetail("%s", dbos_shared_reason() ? dbos_shared_reason() : ""));
+	if (DBOS_TABLES_ONLY())
+	{
+		dbos_tables_launcher_begin();
+		return;
+	}
 	handles = MemoryContextAllocZero(TopMemoryContext,
 									 max_worker_processes * sizeof(BackgroundWorkerHandle *));
 	DBOS_TASK_LOCK();
@@ -607,6 +703,8 @@ dbos_launcher_round(void)
 	TimestampTz now = GetCurrentTimestamp();
 	long		patience = 10000;
 
+	if (dbos_task_shared == NULL)
+		return dbos_tables_launcher_round();
 	reap_failed_starts(now);
 	forget_dropped_databases();
 	for (;;)

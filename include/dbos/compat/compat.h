@@ -15,9 +15,11 @@
 #include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "pgstat.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 150000
@@ -100,6 +102,28 @@ dbos_portal_run(Portal portal, DestReceiver *receiver, QueryCompletion *completi
 	return PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion);
 #else
 	return PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, completion);
+#endif
+}
+
+/* PostgreSQL 17 asks whether a stronger lock counts too.  Goes with 16. */
+static inline bool
+dbos_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(tag, mode, false);
+#else
+	return LockHeldByMe(tag, mode);
+#endif
+}
+
+/* PostgreSQL 16 renamed it.  Goes with 15. */
+static inline LocalPgBackendStatus *
+dbos_backend_status(int number)
+{
+#if PG_VERSION_NUM >= 160000
+	return pgstat_get_local_beentry_by_index(number);
+#else
+	return pgstat_fetch_stat_local_beentry(number);
 #endif
 }
 
