@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -305,10 +306,37 @@ uses_container(int32 container)
 	return uses;
 }
 
+/*
+ * The first partitions of the history are there before anybody can end a task:
+ * whoever made one in a long transaction would keep all others waiting.  Made
+ * after the extension's script, as it were: they are no members of the
+ * extension, so that a dump carries them.
+ */
+static void
+task_created(void)
+{
+	DbosOwnerScope scope;
+
+	creating_extension = false;
+	PG_TRY();
+	{
+		dbos_owner_begin(&scope);
+		dbos_history_ensure(dbos_now());
+		dbos_history_ensure(dbos_now() + USECS_PER_DAY);
+		dbos_owner_end(&scope);
+	}
+	PG_FINALLY();
+	{
+		creating_extension = true;
+	}
+	PG_END_TRY();
+	dbos_pending_want_scheduler();
+}
+
 void
 dbos_task_register(void)
 {
-	dbos_created_register(dbos_pending_want_scheduler);
+	dbos_created_register(task_created);
 	dbos_container_register_user("task", uses_container);
 	dbos_task_shared_register();
 	dbos_pending_install();
