@@ -21,7 +21,7 @@ help:
 #: make run          start the private server and take the tour; FRESH=1 forgets its data
 #: make psql, stop   a session on it; its end
 #: make test         all suites; WHAT=rules|comments|regress|isolation|tap and TEST=name choose
-#: make test-plain   regress, isolation and tap with shared memory off
+#: make test-plain   the second half of it: all with shared memory off
 #: make torture      the TAP tests with their full counts
 #: make test-asan    the regress suite with sanitizers
 #: make bench        the measurements; make bench-peers installs whom they stand beside
@@ -42,7 +42,7 @@ test: deps
 	@scripts/test $(or $(WHAT),all) $(TEST)
 # Shared memory holds hints: without it all must be right, only slower.
 test-plain: deps
-	@for suite in $(or $(WHAT),regress isolation tap); do DBOS_TEST_SHARED_MEMORY=off scripts/test $$suite $(TEST) || exit 1; done
+	@DBOS_TEST_SHARED_MEMORY=off scripts/test $(or $(WHAT),all) $(TEST)
 torture: deps
 	@DBOS_TORTURE=1 DBOS_TAP_SECONDS=7200 scripts/test tap $(TEST)
 test-asan: deps
