@@ -67,6 +67,6 @@ GRANT EXECUTE ON FUNCTION dbos.start() TO dbos_admin;
 
 CREATE FUNCTION dbos.stop() RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_stop';
-COMMENT ON FUNCTION dbos.stop() IS 'has the workers of this database end their tasks and leave, until dbos.start() or a restart of the server. Example: SELECT dbos.stop();';
+COMMENT ON FUNCTION dbos.stop() IS 'has the workers of this database end their tasks and leave, until dbos.start(), also over a restart. Example: SELECT dbos.stop();';
 REVOKE ALL ON FUNCTION dbos.stop() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.stop() TO dbos_admin;

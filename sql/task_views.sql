@@ -1,23 +1,23 @@
 -- task_views.sql: what people read of tasks, queues and workers.
 -- SPDX-License-Identifier: PostgreSQL
 
--- What shared memory knows; the views below decide who sees what of it.
+-- What is known of processes beside the tables; the views below decide who sees what of it.
 CREATE FUNCTION dbos.running_tasks(OUT id bigint, OUT pid integer, OUT started_at timestamptz, OUT progress real, OUT note text)
 	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'dbos_running_tasks';
-COMMENT ON FUNCTION dbos.running_tasks() IS 'tasks of this database that run now, from shared memory; read dbos.tasks';
+COMMENT ON FUNCTION dbos.running_tasks() IS 'tasks of this database that run now; read dbos.tasks';
 REVOKE ALL ON FUNCTION dbos.running_tasks() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.running_tasks() TO dbos_user, dbos_monitor;
 
 CREATE FUNCTION dbos.list_workers(OUT pid integer, OUT kind text, OUT database oid, OUT role oid, OUT state text,
 								  OUT since timestamptz, OUT task_id bigint, OUT tasks_done bigint)
 	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 8 AS 'MODULE_PATHNAME', 'dbos_list_workers';
-COMMENT ON FUNCTION dbos.list_workers() IS 'worker processes, from shared memory; read dbos.workers';
+COMMENT ON FUNCTION dbos.list_workers() IS 'worker processes; read dbos.workers';
 REVOKE ALL ON FUNCTION dbos.list_workers() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.list_workers() TO dbos_monitor;
 
 CREATE FUNCTION dbos.queue_running(queue_id integer) RETURNS integer
 	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_queue_running';
-COMMENT ON FUNCTION dbos.queue_running(integer) IS 'tasks of a queue that run now, from shared memory; read dbos.queues';
+COMMENT ON FUNCTION dbos.queue_running(integer) IS 'tasks of a queue that run now; read dbos.queues';
 REVOKE ALL ON FUNCTION dbos.queue_running(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.queue_running(integer) TO dbos_user, dbos_monitor;
 
