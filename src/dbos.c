@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "dbos/host.h"
 #include "dbos/kernel.h"
 #include "dbos/task.h"
 
@@ -20,6 +21,7 @@ void
 _PG_init(void)
 {
 	dbos_kernel_register();
+	dbos_host_register();
 	dbos_task_register();
 	if (process_shared_preload_libraries_in_progress)
 		dbos_shared_install_hooks();

@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
 
 #include "commands/extension.h"
 #include "fmgr.h"
@@ -141,7 +140,6 @@ kernel_capabilities(DbosReport *rows)
 {
 	bool		preloaded = dbos_preloaded();
 	bool		shared = dbos_shared_attach();
-	bool		host = access("/proc/self/stat", R_OK) == 0;
 
 	dbos_capability_row(rows, "preload", preloaded,
 						preloaded ? NULL : "The library is not in shared_preload_libraries.",
@@ -152,9 +150,6 @@ kernel_capabilities(DbosReport *rows)
 	dbos_capability_row(rows, "workers", worker_places() > 0,
 						worker_places() > 0 ? NULL : psprintf("max_worker_processes is %d.", max_worker_processes),
 						worker_places() > 0 ? NULL : "Raise max_worker_processes to 8 or more and restart the server.");
-	dbos_capability_row(rows, "host", host,
-						host ? NULL : "The server cannot read /proc.",
-						host ? NULL : "Mount /proc where the server runs.");
 }
 
 /* ---- SQL functions ---- */
