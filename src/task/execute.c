@@ -37,6 +37,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
@@ -46,6 +47,7 @@
 #include "function_call.h"
 #include "tables_only.h"
 #include "task.h"
+#include "task_row.h"
 
 /* An executor without work leaves after this. */
 #define IDLE_PATIENCE_MS 10000
@@ -138,56 +140,46 @@ commit_transaction(void)
 	CommitTransactionCommand();
 }
 
+/* An interval in milliseconds, as its epoch is defined. */
+static int64
+milliseconds_of(Datum interval)
+{
+	return (int64) (DatumGetFloat8(DirectFunctionCall2(interval_part, CStringGetTextDatum("epoch"), interval)) * 1000);
+}
+
 /* Locks the task's row; false when it is not there, not ready, or another's. */
 static bool
 claim_task(int64 id, ClaimedTask *task)
 {
-	static DbosPlan plan = {
-		.sql = "SELECT t.role::pg_catalog.oid, t.queue_id, t.container_id, t.kind, t.function, t.args,"
-		" (pg_catalog.date_part('epoch', t.timeout) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8,"
-		" t.deadline, t.submitted_at,"
-		" EXISTS (SELECT FROM dbos.task_cancellation c WHERE c.task_id OPERATOR(pg_catalog.=) t.id),"
-		" t.held, t.session_role::pg_catalog.oid"
-		" FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1 AND t.id OPERATOR(pg_catalog.=) $2"
-		" FOR UPDATE OF t SKIP LOCKED",
-		.nargs = 2,
-		.argtypes = {INT2OID, INT8OID},
-	};
-	Datum		values[2] = {Int16GetDatum(DBOS_SHARD(id)), Int64GetDatum(id)};
-	DbosOwnerScope scope;
-	bool		found;
+	DbosTaskRow row;
+	Datum	   *values;
+	bool	   *nulls;
+	MemoryContext old;
+	bool		ready;
 
-	dbos_owner_begin(&scope);
-	found = dbos_plan_execute(&plan, values, NULL, false, 1) == 1;
-	if (found)
-	{
-		HeapTuple	row = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		MemoryContext old = MemoryContextSwitchTo(round_context);
-		bool		null;
-		Datum		value;
-
-		memset(task, 0, sizeof(*task));
-		task->id = id;
-		task->role = DatumGetObjectId(SPI_getbinval(row, desc, 1, &null));
-		task->queue_id = DatumGetInt32(SPI_getbinval(row, desc, 2, &null));
-		task->container = DatumGetInt32(SPI_getbinval(row, desc, 3, &null));
-		task->kind = DatumGetChar(SPI_getbinval(row, desc, 4, &null));
-		task->function = TextDatumGetCString(SPI_getbinval(row, desc, 5, &null));
-		task->args = DatumGetJsonbPCopy(SPI_getbinval(row, desc, 6, &null));
-		value = SPI_getbinval(row, desc, 7, &null);
-		task->timeout_ms = null ? 0 : Max(DatumGetInt64(value), 1);
-		value = SPI_getbinval(row, desc, 8, &null);
-		task->deadline = null ? 0 : DatumGetTimestampTz(value);
-		task->submitted_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 9, &null));
-		task->cancelled = DatumGetBool(SPI_getbinval(row, desc, 10, &null));
-		/* Looked at here and not in the query, which is to find the row by its key alone. */
-		found = !DatumGetBool(SPI_getbinval(row, desc, 11, &null)) &&
-			DatumGetObjectId(SPI_getbinval(row, desc, 12, &null)) == GetSessionUserId();
-		MemoryContextSwitchTo(old);
-	}
-	dbos_owner_end(&scope);
-	return found;
+	if (!dbos_task_row_lock(id, LockWaitSkip, &row))
+		return false;
+	values = row.slot->tts_values;
+	nulls = row.slot->tts_isnull;
+	old = MemoryContextSwitchTo(round_context);
+	memset(task, 0, sizeof(*task));
+	task->id = id;
+	task->role = DatumGetObjectId(values[TASK_ROLE]);
+	task->queue_id = DatumGetInt32(values[TASK_QUEUE_ID]);
+	task->container = DatumGetInt32(values[TASK_CONTAINER_ID]);
+	task->kind = DatumGetChar(values[TASK_KIND]);
+	task->function = TextDatumGetCString(values[TASK_FUNCTION]);
+	task->args = DatumGetJsonbPCopy(values[TASK_ARGS]);
+	if (!nulls[TASK_TIMEOUT])
+		task->timeout_ms = Max(milliseconds_of(values[TASK_TIMEOUT]), 1);
+	task->deadline = nulls[TASK_DEADLINE] ? 0 : DatumGetTimestampTz(values[TASK_DEADLINE]);
+	task->submitted_at = DatumGetTimestampTz(values[TASK_SUBMITTED_AT]);
+	ready = !DatumGetBool(values[TASK_HELD]) &&
+		DatumGetObjectId(values[TASK_SESSION_ROLE]) == GetSessionUserId();
+	MemoryContextSwitchTo(old);
+	dbos_task_row_close(&row);
+	task->cancelled = ready && dbos_task_row_cancelled(id);
+	return ready;
 }
 
 /* Sets the task's role as SET LOCAL ROLE would, after the server's own checks. */
@@ -394,25 +386,6 @@ run_own_transactions(const ClaimedTask *task, DbosAttempt *attempt, UsageStart *
 	commit_transaction();
 }
 
-/* Whether the task was told to stop, as is written down before the signal is sent. */
-static bool
-cancel_was_asked(int64 task)
-{
-	static DbosPlan plan = {
-		.sql = "SELECT 1 FROM dbos.task_cancellation WHERE task_id OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {INT8OID},
-	};
-	Datum		value = Int64GetDatum(task);
-	DbosOwnerScope scope;
-	bool		asked;
-
-	dbos_owner_begin(&scope);
-	asked = dbos_plan_execute(&plan, &value, NULL, true, 1) > 0;
-	dbos_owner_end(&scope);
-	return asked;
-}
-
 /* Counts the attempt that just failed, in a transaction of its own. */
 static void
 settle_failure(const ClaimedTask *task, ErrorData *error, DbosAttempt *attempt)
@@ -421,7 +394,7 @@ settle_failure(const ClaimedTask *task, ErrorData *error, DbosAttempt *attempt)
 
 	begin_transaction();
 	dbos_stop_point("task failed");
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && cancel_was_asked(task->id))
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && dbos_task_row_cancelled(task->id))
 	{
 		json = dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL);
 		(void) dbos_task_settle(task->id, DBOS_CANCELLED, NULL, json, attempt);

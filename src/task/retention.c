@@ -88,8 +88,8 @@ dbos_history_retain(void *unused)
 
 	dbos_owner_begin(&scope);
 	(void) set_config_option("lock_timeout", "1s", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	dbos_history_ensure(now);
-	dbos_history_ensure(now + USECS_PER_DAY);
+	(void) dbos_history_partition(now);
+	(void) dbos_history_partition(now + USECS_PER_DAY);
 	while ((partition = partition_to_drop(now)) != NULL)
 	{
 		char	   *command = psprintf("DROP TABLE dbos.%s", quote_identifier(partition));

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "task.h"
+#include "task_row.h"
 
 /* A retry is never put off for longer than this. */
 #define RETRY_DELAY_MAX_US (USECS_PER_DAY)
@@ -85,32 +86,14 @@ dbos_error_make(int sqlerrcode, const char *message, const char *detail, const c
 
 /* ---- partitions of the history ---- */
 
-/*
- * Makes the partition of a moment's UTC day if it is not there.  Inside an owner
- * scope.  The partition is no member of the extension, so that a dump carries it
- * like a user's table.  It is looked for in the catalog's cache each time: a
- * note of our own would outlive the extension, and a query would not see, in a
- * transaction of one snapshot, what another session has made since.
- */
-void
-dbos_history_ensure(TimestampTz at)
+/* Makes a partition and attaches it; the parent stays open to readers and writers meanwhile. */
+static void
+make_partition(const char *name, int year, int month, int mday)
 {
-	int			day = (int) floor((double) at / USECS_PER_DAY);
-	int			year,
-				month,
-				mday;
-	char		name[NAMEDATALEN];
+	DbosOwnerScope scope;
 	char	   *command;
 
-	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
-	snprintf(name, sizeof(name), "task_history_%04d%02d%02d", year, month, mday);
-	if (OidIsValid(get_relname_relid(name, dbos_schema_oid(false))))
-		return;
-	/* Taking the lock also takes in what its former holder made. */
-	LockRelationOid(dbos_relation_oid("task_history"), ShareUpdateExclusiveLock);
-	if (OidIsValid(get_relname_relid(name, dbos_schema_oid(false))))
-		return;
-	/* Made beside and attached: the parent stays open to readers and writers meanwhile. */
+	dbos_owner_begin(&scope);
 	command = psprintf("CREATE TABLE dbos.%s (LIKE dbos.task_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", name);
 	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not make partition \"%s\"", name);
@@ -123,6 +106,38 @@ dbos_history_ensure(TimestampTz at)
 					   name, year, month, mday, year, month, mday);
 	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not attach partition \"%s\"", name);
+	dbos_owner_end(&scope);
+}
+
+/*
+ * The partition of a moment's UTC day, made if it is not there.  It is no member
+ * of the extension, so that a dump carries it like a user's table.  It is looked
+ * for in the catalog's cache each time: a note of our own would outlive the
+ * extension, and a query would not see, in a transaction of one snapshot, what
+ * another session has made since.
+ */
+Oid
+dbos_history_partition(TimestampTz at)
+{
+	int			day = (int) floor((double) at / USECS_PER_DAY);
+	int			year,
+				month,
+				mday;
+	char		name[NAMEDATALEN];
+	Oid			partition;
+
+	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
+	snprintf(name, sizeof(name), "task_history_%04d%02d%02d", year, month, mday);
+	partition = get_relname_relid(name, dbos_schema_oid(false));
+	if (OidIsValid(partition))
+		return partition;
+	/* Taking the lock also takes in what its former holder made. */
+	LockRelationOid(dbos_relation_oid("task_history"), ShareUpdateExclusiveLock);
+	partition = get_relname_relid(name, dbos_schema_oid(false));
+	if (OidIsValid(partition))
+		return partition;
+	make_partition(name, year, month, mday);
+	return get_relname_relid(name, dbos_schema_oid(false));
 }
 
 /* ---- moving ---- */
@@ -152,22 +167,6 @@ bool
 dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
 				 const DbosAttempt *attempt)
 {
-	static DbosPlan move = {
-		.sql = "WITH gone AS (DELETE FROM dbos.task WHERE shard OPERATOR(pg_catalog.=) $1"
-		" AND id OPERATOR(pg_catalog.=) $2 RETURNING *)"
-		" INSERT INTO dbos.task_history (id, state, queue_id, session_role, role, container_id, priority, run_at,"
-		" submitted_at, started_at, finished_at, attempt, max_attempts, crashes, timeout, deadline, kind, function,"
-		" args, parent_id, idempotency_key, partition_key, attributes, retry_delay, retry_backoff, worker_pid,"
-		" result, error, cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes, xid)"
-		" SELECT id, $3, queue_id, session_role, role, container_id, priority, run_at,"
-		" submitted_at, $6, $7, attempt OPERATOR(pg_catalog.+) CASE WHEN $6 IS NULL THEN 0 ELSE 1 END,"
-		" max_attempts, crashes, timeout, deadline, kind, function,"
-		" args, parent_id, idempotency_key, partition_key, attributes, retry_delay, retry_backoff, $8,"
-		" $4, $5, $9, $10, $11, $12, $13, pg_catalog.pg_current_xact_id() FROM gone",
-		.nargs = 13,
-		.argtypes = {INT2OID, INT8OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
-		FLOAT4OID, INT8OID, INT8OID, INT8OID, INT8OID},
-	};
 	static DbosPlan forget = {
 		.sql = "DELETE FROM dbos.task_cancellation WHERE task_id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
@@ -180,33 +179,28 @@ dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
 	};
 	/* Nothing of the history may be dated into a day whose partition was dropped or not made. */
 	TimestampTz now = attempt ? attempt->finished_at : GetCurrentTimestamp();
-	Datum		values[5 + NUMBER_OF_USAGE];
-	char		nulls[5 + NUMBER_OF_USAGE + 1];
-	DbosOwnerScope scope;
-	bool		moved;
+	Datum		value = Int64GetDatum(task);
+	bool		cancelled;
+	DbosTaskRow row;
 
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int16GetDatum(DBOS_SHARD(task));
-	values[1] = Int64GetDatum(task);
-	values[2] = CStringGetTextDatum(state);
-	values[3] = PointerGetDatum(result);
-	nulls[3] = result ? ' ' : 'n';
-	values[4] = PointerGetDatum(error);
-	nulls[4] = error ? ' ' : 'n';
-	usage_values(attempt, now, &values[5], &nulls[5]);
-	nulls[5 + NUMBER_OF_USAGE] = '\0';
+	if (!dbos_task_row_lock(task, LockWaitBlock, &row))
+		return false;
+	dbos_task_row_move(&row, state, result, error, attempt, now);
+	dbos_task_row_close(&row);
+	cancelled = dbos_task_row_cancelled(task);
+	if (cancelled || strcmp(state, DBOS_SUCCEEDED) != 0)
+	{
+		DbosOwnerScope scope;
 
-	dbos_owner_begin(&scope);
-	dbos_history_ensure(now);
-	moved = dbos_plan_execute(&move, values, nulls, false, 0) == 1;
-	if (moved && strcmp(state, DBOS_SUCCEEDED) != 0)
-		(void) dbos_plan_execute(&release, &values[1], NULL, false, 0);
-	if (moved)
-		(void) dbos_plan_execute(&forget, &values[1], NULL, false, 0);
-	dbos_owner_end(&scope);
-	if (moved)
-		dbos_pending_event('f', task);
-	return moved;
+		dbos_owner_begin(&scope);
+		if (strcmp(state, DBOS_SUCCEEDED) != 0)
+			(void) dbos_plan_execute(&release, &value, NULL, false, 0);
+		if (cancelled)
+			(void) dbos_plan_execute(&forget, &value, NULL, false, 0);
+		dbos_owner_end(&scope);
+	}
+	dbos_pending_event('f', task);
+	return true;
 }
 
 /* ---- attempts that do not end the task ---- */

@@ -44,6 +44,7 @@
 
 #include "function_call.h"
 #include "task.h"
+#include "task_row.h"
 
 PG_FUNCTION_INFO_V1(dbos_submit);
 PG_FUNCTION_INFO_V1(dbos_submit_many);
@@ -55,37 +56,6 @@ PG_FUNCTION_INFO_V1(dbos_submit_sql);
 #define MAX_YEARS		100
 /* How often a session that may submit without workers looks whether there are any. */
 #define WORKERS_LOOK_MS	1000
-
-/* The columns of dbos.task, in the order of sql/task.sql. */
-enum TaskColumn
-{
-	TASK_SHARD,
-	TASK_ID,
-	TASK_QUEUE_ID,
-	TASK_SESSION_ROLE,
-	TASK_ROLE,
-	TASK_CONTAINER_ID,
-	TASK_PRIORITY,
-	TASK_HELD,
-	TASK_UNMET,
-	TASK_RUN_AT,
-	TASK_SUBMITTED_AT,
-	TASK_ATTEMPT,
-	TASK_MAX_ATTEMPTS,
-	TASK_CRASHES,
-	TASK_RETRY_DELAY,
-	TASK_RETRY_BACKOFF,
-	TASK_TIMEOUT,
-	TASK_DEADLINE,
-	TASK_KIND,
-	TASK_FUNCTION,
-	TASK_ARGS,
-	TASK_PARENT_ID,
-	TASK_IDEMPOTENCY_KEY,
-	TASK_PARTITION_KEY,
-	TASK_ATTRIBUTES,
-	TASK_COLUMNS
-};
 
 /* One submit: its options, checked, and what it writes to. */
 typedef struct Submission

@@ -315,15 +315,11 @@ uses_container(int32 container)
 static void
 task_created(void)
 {
-	DbosOwnerScope scope;
-
 	creating_extension = false;
 	PG_TRY();
 	{
-		dbos_owner_begin(&scope);
-		dbos_history_ensure(dbos_now());
-		dbos_history_ensure(dbos_now() + USECS_PER_DAY);
-		dbos_owner_end(&scope);
+		(void) dbos_history_partition(dbos_now());
+		(void) dbos_history_partition(dbos_now() + USECS_PER_DAY);
 	}
 	PG_FINALLY();
 	{

@@ -297,7 +297,7 @@ typedef struct DbosAttempt
 #define DBOS_FAILED		"failed"
 #define DBOS_CANCELLED	"cancelled"
 
-extern void dbos_history_ensure(TimestampTz at);	/* inside an owner scope */
+extern Oid	dbos_history_partition(TimestampTz at);	/* made if it is not there */
 
 /* Moves the row to the history; false when it is not there (any more). */
 extern bool dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,

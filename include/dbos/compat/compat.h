@@ -12,6 +12,7 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "pgstat.h"
@@ -102,6 +103,17 @@ dbos_portal_run(Portal portal, DestReceiver *receiver, QueryCompletion *completi
 	return PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion);
 #else
 	return PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, completion);
+#endif
+}
+
+/* PostgreSQL 18 counts what a scan does.  Goes with 17. */
+static inline IndexScanDesc
+dbos_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int keys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, keys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, keys, 0);
 #endif
 }
 

@@ -1,0 +1,276 @@
+/*
+ * task_row.c
+ *	  The two steps that every task takes, without the executor: its row is
+ *	  locked when it starts, and moves to the history when it ends.
+ *
+ * What these statements would say is fixed, and starting the executor for them
+ * costs more than all that they do.  The meaning is that of SELECT ... FOR UPDATE,
+ * and of DELETE ... RETURNING feeding an INSERT; no code of a user can run in
+ * them, since our indexes are on plain columns and our tables have no triggers.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "utils/xid8.h"
+
+#include "task_row.h"
+
+/* The columns of dbos.task_history, in the order of sql/task.sql. */
+enum HistoryColumn
+{
+	HISTORY_ID,
+	HISTORY_STATE,
+	HISTORY_QUEUE_ID,
+	HISTORY_SESSION_ROLE,
+	HISTORY_ROLE,
+	HISTORY_CONTAINER_ID,
+	HISTORY_PRIORITY,
+	HISTORY_RUN_AT,
+	HISTORY_SUBMITTED_AT,
+	HISTORY_STARTED_AT,
+	HISTORY_FINISHED_AT,
+	HISTORY_ATTEMPT,
+	HISTORY_MAX_ATTEMPTS,
+	HISTORY_CRASHES,
+	HISTORY_TIMEOUT,
+	HISTORY_DEADLINE,
+	HISTORY_KIND,
+	HISTORY_FUNCTION,
+	HISTORY_ARGS,
+	HISTORY_PARENT_ID,
+	HISTORY_IDEMPOTENCY_KEY,
+	HISTORY_PARTITION_KEY,
+	HISTORY_ATTRIBUTES,
+	HISTORY_RETRY_DELAY,
+	HISTORY_RETRY_BACKOFF,
+	HISTORY_WORKER_PID,
+	HISTORY_RESULT,
+	HISTORY_ERROR,
+	HISTORY_CPU_SECONDS,
+	HISTORY_ROWS,
+	HISTORY_BUFFERS_HIT,
+	HISTORY_BUFFERS_READ,
+	HISTORY_MEMORY_BYTES,
+	HISTORY_XID,
+	HISTORY_COLUMNS
+};
+
+/* What a task keeps when it ends. */
+static const struct
+{
+	enum HistoryColumn to;
+	enum TaskColumn from;
+}			kept[] = {
+	{HISTORY_ID, TASK_ID},
+	{HISTORY_QUEUE_ID, TASK_QUEUE_ID},
+	{HISTORY_SESSION_ROLE, TASK_SESSION_ROLE},
+	{HISTORY_ROLE, TASK_ROLE},
+	{HISTORY_CONTAINER_ID, TASK_CONTAINER_ID},
+	{HISTORY_PRIORITY, TASK_PRIORITY},
+	{HISTORY_RUN_AT, TASK_RUN_AT},
+	{HISTORY_SUBMITTED_AT, TASK_SUBMITTED_AT},
+	{HISTORY_MAX_ATTEMPTS, TASK_MAX_ATTEMPTS},
+	{HISTORY_CRASHES, TASK_CRASHES},
+	{HISTORY_TIMEOUT, TASK_TIMEOUT},
+	{HISTORY_DEADLINE, TASK_DEADLINE},
+	{HISTORY_KIND, TASK_KIND},
+	{HISTORY_FUNCTION, TASK_FUNCTION},
+	{HISTORY_ARGS, TASK_ARGS},
+	{HISTORY_PARENT_ID, TASK_PARENT_ID},
+	{HISTORY_IDEMPOTENCY_KEY, TASK_IDEMPOTENCY_KEY},
+	{HISTORY_PARTITION_KEY, TASK_PARTITION_KEY},
+	{HISTORY_ATTRIBUTES, TASK_ATTRIBUTES},
+	{HISTORY_RETRY_DELAY, TASK_RETRY_DELAY},
+	{HISTORY_RETRY_BACKOFF, TASK_RETRY_BACKOFF},
+};
+
+/* Fetches the version of a task's row that the snapshot sees. */
+static bool
+fetch_task(Relation relation, int64 task, Snapshot snapshot, TupleTableSlot *slot)
+{
+	Relation	index = index_open(dbos_relation_oid("task_pkey"), AccessShareLock);
+	IndexScanDesc scan = dbos_index_beginscan(relation, index, snapshot, 2);
+	ScanKeyData keys[2];
+	bool		found;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(DBOS_SHARD(task)));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(task));
+	index_rescan(scan, keys, 2, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
+}
+
+/* Locks the row that was fetched, or its latest version; false when it is gone, or another's and not waited for. */
+static bool
+lock_row(Relation relation, Snapshot snapshot, LockWaitPolicy wait, TupleTableSlot *slot)
+{
+	TM_FailureData failure;
+	uint8		flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
+	ItemPointerData at = slot->tts_tid;
+
+	if (!IsolationUsesXactSnapshot())
+		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+	switch (table_tuple_lock(relation, &at, snapshot, slot, GetCurrentCommandId(false),
+							 LockTupleExclusive, wait, flags, &failure))
+	{
+		case TM_Ok:
+			return true;
+		case TM_Updated:
+		case TM_Deleted:
+			if (IsolationUsesXactSnapshot())
+				ereport(ERROR,
+						errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"));
+			return false;
+		case TM_WouldBlock:
+		case TM_SelfModified:
+		case TM_Invisible:
+		case TM_BeingModified:
+			return false;
+	}
+	return false;
+}
+
+/*
+ * Locks the row of a task; false when there is none, or, with LockWaitSkip, when
+ * another transaction has it.  The caller closes it; its lock stays.
+ */
+bool
+dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
+{
+	Snapshot	snapshot;
+	bool		locked;
+
+	row->relation = table_open(dbos_relation_oid("task"), RowExclusiveLock);
+	if (RelationGetDescr(row->relation)->natts != TASK_COLUMNS)
+		elog(ERROR, "dbos.task has %d columns, not %d",
+			 RelationGetDescr(row->relation)->natts, TASK_COLUMNS);
+	row->slot = table_slot_create(row->relation, NULL);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	snapshot = GetActiveSnapshot();
+	locked = fetch_task(row->relation, task, snapshot, row->slot) &&
+		lock_row(row->relation, snapshot, wait, row->slot);
+	PopActiveSnapshot();
+	if (!locked)
+	{
+		dbos_task_row_close(row);
+		return false;
+	}
+	slot_getallattrs(row->slot);
+	return true;
+}
+
+void
+dbos_task_row_close(DbosTaskRow *row)
+{
+	ExecDropSingleTupleTableSlot(row->slot);
+	table_close(row->relation, NoLock);
+}
+
+static void
+put(TupleTableSlot *slot, enum HistoryColumn column, Datum value)
+{
+	slot->tts_values[column] = value;
+	slot->tts_isnull[column] = false;
+}
+
+/*
+ * Moves a locked row to the history's partition of this moment.  What is stored
+ * out of line is copied by the insert, which therefore comes before the delete.
+ */
+void
+dbos_task_row_move(DbosTaskRow *row, const char *state, Jsonb *result, Jsonb *error,
+				   const DbosAttempt *attempt, TimestampTz now)
+{
+	Relation	partition = table_open(dbos_history_partition(now), RowExclusiveLock);
+	EState	   *estate;
+	ResultRelInfo *target;
+	TupleTableSlot *slot;
+	TM_FailureData failure;
+	int32		attempts = DatumGetInt32(row->slot->tts_values[TASK_ATTEMPT]);
+
+	if (RelationGetDescr(partition)->natts != HISTORY_COLUMNS)
+		elog(ERROR, "%s has %d columns, not %d", RelationGetRelationName(partition),
+			 RelationGetDescr(partition)->natts, HISTORY_COLUMNS);
+	estate = CreateExecutorState();
+	target = makeNode(ResultRelInfo);
+	InitResultRelInfo(target, partition, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(partition), &TTSOpsVirtual);
+
+	memset(slot->tts_isnull, true, sizeof(bool) * HISTORY_COLUMNS);
+	for (int i = 0; i < lengthof(kept); i++)
+	{
+		slot->tts_values[kept[i].to] = row->slot->tts_values[kept[i].from];
+		slot->tts_isnull[kept[i].to] = row->slot->tts_isnull[kept[i].from];
+	}
+	put(slot, HISTORY_STATE, CStringGetTextDatum(state));
+	put(slot, HISTORY_FINISHED_AT, TimestampTzGetDatum(now));
+	put(slot, HISTORY_ATTEMPT, Int32GetDatum(attempts + (attempt != NULL ? 1 : 0)));
+	put(slot, HISTORY_XID, FullTransactionIdGetDatum(GetTopFullTransactionId()));
+	if (result != NULL)
+		put(slot, HISTORY_RESULT, JsonbPGetDatum(result));
+	if (error != NULL)
+		put(slot, HISTORY_ERROR, JsonbPGetDatum(error));
+	if (attempt != NULL)
+	{
+		put(slot, HISTORY_STARTED_AT, TimestampTzGetDatum(attempt->started_at));
+		put(slot, HISTORY_WORKER_PID, Int32GetDatum(attempt->pid));
+		put(slot, HISTORY_CPU_SECONDS, Float4GetDatum((float4) attempt->cpu_seconds));
+		put(slot, HISTORY_ROWS, Int64GetDatum(attempt->rows));
+		put(slot, HISTORY_BUFFERS_HIT, Int64GetDatum(attempt->buffers_hit));
+		put(slot, HISTORY_BUFFERS_READ, Int64GetDatum(attempt->buffers_read));
+		put(slot, HISTORY_MEMORY_BYTES, Int64GetDatum(attempt->memory_bytes));
+	}
+	ExecStoreVirtualTuple(slot);
+	table_tuple_insert(partition, slot, GetCurrentCommandId(true), 0, NULL);
+	dbos_insert_index_tuples(target, slot, estate);
+
+	if (table_tuple_delete(row->relation, &row->slot->tts_tid, GetCurrentCommandId(true),
+						   GetActiveSnapshot(), InvalidSnapshot, true, &failure, false) != TM_Ok)
+		elog(ERROR, "could not delete the locked row of a task");
+
+	ExecDropSingleTupleTableSlot(slot);
+	ExecCloseIndices(target);
+	FreeExecutorState(estate);
+	table_close(partition, NoLock);
+	CommandCounterIncrement();
+}
+
+/* Whether a running task was told to stop. */
+bool
+dbos_task_row_cancelled(int64 task)
+{
+	Relation	relation = table_open(dbos_relation_oid("task_cancellation"), AccessShareLock);
+	Relation	index = index_open(dbos_relation_oid("task_cancellation_pkey"), AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	IndexScanDesc scan;
+	ScanKeyData key;
+	bool		found;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(task));
+	scan = dbos_index_beginscan(relation, index, GetActiveSnapshot(), 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	index_endscan(scan);
+	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(relation, NoLock);
+	return found;
+}
