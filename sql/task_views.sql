@@ -27,7 +27,7 @@ COMMENT ON FUNCTION dbos.workers_can_run() IS 'whether anybody runs tasks of thi
 REVOKE ALL ON FUNCTION dbos.workers_can_run() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.workers_can_run() TO dbos_user, dbos_monitor;
 
--- Arguments, results and errors are content: of the task's own role and of
+-- Arguments, results, errors and idempotency keys are content: of the task's own role and of
 -- dbos_admin.  dbos_monitor sees that a task is there and how it goes.
 CREATE VIEW dbos.tasks WITH (security_barrier) AS
 	SELECT t.id,
@@ -44,7 +44,7 @@ CREATE VIEW dbos.tasks WITH (security_barrier) AS
 		t.role,
 		t.container_id AS container,
 		t.parent_id,
-		t.idempotency_key,
+		CASE WHEN own.content THEN t.idempotency_key END AS idempotency_key,
 		t.partition_key,
 		t.submitted_at,
 		t.run_at,
@@ -88,7 +88,7 @@ CREATE VIEW dbos.tasks WITH (security_barrier) AS
 		h.role,
 		h.container_id,
 		h.parent_id,
-		h.idempotency_key,
+		CASE WHEN own.content THEN h.idempotency_key END,
 		h.partition_key,
 		h.submitted_at,
 		h.run_at,
