@@ -74,7 +74,7 @@ endif
 .PHONY: library always
 library: all
 
-SQL_PARTS = $(addprefix sql/,$(shell cat sql/order))
+SQL_PARTS = $(addprefix sql/,$(shell sed /SPDX/d sql/order))
 dbos--$(DBOS_VERSION).sql: sql/order $(SQL_PARTS)
 	cat $(SQL_PARTS) >$@
 # Every object is made anew when a header or the flags change: at this size a

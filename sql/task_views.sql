@@ -121,7 +121,7 @@ CREATE VIEW dbos.attempts WITH (security_barrier) AS
 		CASE WHEN t.args IS NOT NULL THEN a.error END AS error
 	FROM dbos.task_attempt a JOIN dbos.tasks t ON t.id OPERATOR(pg_catalog.=) a.task_id
 	UNION ALL
-	SELECT h.id, h.attempt, h.state, h.started_at, h.finished_at,
+	SELECT h.id, h.attempt OPERATOR(pg_catalog.+) h.crashes, h.state, h.started_at, h.finished_at,
 		h.finished_at OPERATOR(pg_catalog.-) h.started_at,
 		h.worker_pid, h.cpu_seconds, h.rows, h.buffers_hit, h.buffers_read, h.memory_bytes,
 		CASE WHEN own.content THEN h.error END

@@ -194,7 +194,7 @@ assume_role(const ClaimedTask *task, bool local)
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("role of the task does not exist any more"));
-	if (!is_member_of_role(GetSessionUserId(), task->role))
+	if (!dbos_may_set_role(GetSessionUserId(), task->role))
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("permission denied to set role \"%s\"", name),

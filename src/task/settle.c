@@ -324,7 +324,7 @@ dbos_task_attempt_failed(int64 task, Jsonb *error, const DbosAttempt *attempt)
 								attempt);
 		return false;
 	}
-	keep_attempt(task, found.attempt + 1, DBOS_FAILED, error, attempt);
+	keep_attempt(task, found.attempt + found.crashes + 1, DBOS_FAILED, error, attempt);
 	values[2] = TimestampTzGetDatum(run_at);
 	(void) dbos_plan_execute(&again, values, NULL, false, 0);
 	dbos_pending_due(run_at);

@@ -255,7 +255,7 @@ check_roles(Oid session_role, Oid role)
 		callbacks_registered = true;
 	}
 
-	if (!is_member_of_role(session_role, role))
+	if (!dbos_may_set_role(session_role, role))
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("role \"%s\" cannot run a task as \"%s\"",

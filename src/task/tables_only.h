@@ -53,7 +53,7 @@ extern void dbos_tables_cancel(int64 task);
 extern void dbos_tables_launcher_begin(void);
 extern long dbos_tables_launcher_round(void);
 extern bool dbos_tables_start_executors(void);	/* true: something can run */
-extern void dbos_tables_expel(Oid database);
+extern void dbos_tables_expel(Oid database, bool hard);
 extern void dbos_tables_unblock(Oid database);
 
 #endif							/* DBOS_TABLES_ONLY_H */

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -282,26 +284,32 @@ dbos_tables_start_executors(void)
 
 /* ---- statements that need the database for themselves ---- */
 
+/* Processes of ours in a database; with hard they are told to end at once. */
 static int
-workers_in(Oid database)
+workers_in(Oid database, bool hard)
 {
 	int			count;
 	int			there = 0;
 	DbosWorker *workers = dbos_tables_workers(&count);
 
 	for (int i = 0; i < count; i++)
-		if (workers[i].database == database && workers[i].pid != MyProcPid)
-			there++;
+	{
+		if (workers[i].database != database || workers[i].pid == MyProcPid)
+			continue;
+		there++;
+		if (hard)
+			(void) kill(workers[i].pid, SIGTERM);
+	}
 	pfree(workers);
 	return there;
 }
 
 /* Waits until no process of ours is in the database; they stay away until it is unblocked. */
 void
-dbos_tables_expel(Oid database)
+dbos_tables_expel(Oid database, bool hard)
 {
 	(void) dbos_only_wait(DBOS_ONLY_BLOCKER, database, 0);
-	while (workers_in(database) > 0)
+	while (workers_in(database, hard) > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 LOOK_AGAIN_MS, PG_WAIT_EXTENSION);

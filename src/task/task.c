@@ -78,13 +78,13 @@ set_database_state(Oid database, DbosDatabaseState state)
 	DBOS_TASK_UNLOCK();
 }
 
-/* Waits until no process of ours is in the database; running tasks come to their end first. */
+/* Waits until no process of ours is in the database; running tasks come to their end first, or, hard, are ended. */
 void
 dbos_workers_expel(Oid database, DbosDatabaseState state, bool hard)
 {
 	if (DBOS_TABLES_ONLY())
 	{
-		dbos_tables_expel(database);
+		dbos_tables_expel(database, hard);
 		return;
 	}
 	set_database_state(database, state);
@@ -156,6 +156,20 @@ database_to_block(Node *statement)
 	return name == NULL ? InvalidOid : get_database_oid(name, true);
 }
 
+/* DROP DATABASE ... WITH (FORCE) waits for no task. */
+static bool
+drops_by_force(Node *statement)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, DropdbStmt))
+		return false;
+	foreach(cell, ((DropdbStmt *) statement)->options)
+		if (strcmp(lfirst_node(DefElem, cell)->defname, "force") == 0)
+			return true;
+	return false;
+}
+
 static bool
 drops_dbos(Node *statement)
 {
@@ -176,6 +190,7 @@ task_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 {
 	Oid volatile database = InvalidOid;
 	bool volatile drop = false;
+	bool		force = false;
 
 	/* Who has no right to the statement must not stop workers by trying it. */
 	if (IsTransactionState() && pstmt->utilityStmt != NULL && dbos_preloaded())
@@ -183,6 +198,7 @@ task_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		database = database_to_block(pstmt->utilityStmt);
 		if (database != InvalidOid && !dbos_database_owned(database, GetUserId()))
 			database = InvalidOid;
+		force = drops_by_force(pstmt->utilityStmt);
 	}
 	if (IsTransactionState() && pstmt->utilityStmt != NULL && drops_dbos(pstmt->utilityStmt) &&
 		dbos_extension_present() && superuser())
@@ -193,7 +209,7 @@ task_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	if (database != InvalidOid)
 	{
 		blocked_database = database;
-		dbos_workers_expel(database, DBOS_DATABASE_BLOCKED, false);
+		dbos_workers_expel(database, DBOS_DATABASE_BLOCKED, force);
 	}
 	PG_TRY();
 	{

@@ -106,6 +106,17 @@ dbos_portal_run(Portal portal, DestReceiver *receiver, QueryCompletion *completi
 #endif
 }
 
+/* PostgreSQL 16 lets a membership be granted WITH SET FALSE.  Goes with 15. */
+static inline bool
+dbos_may_set_role(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
+}
+
 /* PostgreSQL 18 counts what a scan does.  Goes with 17. */
 static inline IndexScanDesc
 dbos_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int keys)

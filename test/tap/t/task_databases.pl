@@ -56,6 +56,13 @@ foreach my $change ('ALTER DATABASE three RENAME TO third', 'CREATE DATABASE fou
 	is($code, 0, "$change finds no worker in its way") or diag($errors);
 }
 all_ran($_, 1500, 'beside a third') foreach 'one', 'two';
+# One that is dropped by force does not wait for its task.
+$node->safe_psql('postgres', 'CREATE DATABASE forced');
+$node->safe_psql('forced', q{SET client_min_messages = warning; CREATE EXTENSION dbos});
+my $endless = $node->safe_psql('forced', q{SELECT dbos.submit('pg_catalog.pg_sleep', '[3600]')});
+ok($node->poll_query_until('forced', "SELECT state = 'running' FROM dbos.tasks WHERE id = $endless"), 'an endless task runs');
+my ($forced, undef, $refusal) = $node->psql('postgres', 'DROP DATABASE forced WITH (FORCE)', timeout => 60);
+is($forced, 0, 'DROP DATABASE ... WITH (FORCE) ends it') or diag($refusal);
 is($node->safe_psql('one', q{SELECT count(*) FROM dbos.workers WHERE database IS NULL AND kind <> 'launcher'}),
 	'0', 'no worker of a dropped database is left');
 is($node->safe_psql('fourth', q{SELECT ok FROM dbos.health() WHERE component = 'identity'}), 'f', 'the copy of a busy database is paused');

@@ -61,5 +61,16 @@ foreach my $way ('fast', 'immediate')
 	is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT name) FROM ledger WHERE name LIKE '%$tag'"),
 		'6|6', 'each left its effects once');
 }
+# Stopped is stopped, also over a restart.
+$node->safe_psql('postgres', 'SELECT dbos.stop()');
+$node->restart;
+my $still = $node->safe_psql('postgres', q{SET client_min_messages = error; SELECT dbos.submit('pg_catalog.now')});
+$node->safe_psql('postgres', 'SELECT pg_sleep(1)');
+is($node->safe_psql('postgres', "SELECT state, wait_reason FROM dbos.tasks WHERE id = $still"), 'waiting|no worker', 'nothing runs after dbos.stop() and a restart');
+# A stop that is rolled back never was.
+$node->safe_psql('postgres', 'BEGIN; SELECT dbos.start(); SAVEPOINT s; SELECT dbos.stop(); ROLLBACK TO s; COMMIT');
+ok($node->poll_query_until('postgres', "SELECT state = 'succeeded' FROM dbos.tasks WHERE id = $still"), 'dbos.start() has it run, and a stop that was rolled back does not count');
+$node->safe_psql('postgres', 'BEGIN; SELECT dbos.stop(); ROLLBACK');
+is($node->safe_psql('postgres', q{CALL dbos.run('pg_catalog.upper', '["on"]')}), '"ON"', 'nor one of a whole transaction');
 $node->stop;
 done_testing();
