@@ -58,6 +58,9 @@
 #define TABLES_LOOK_MS 20
 #define TABLES_IDLE_MS 300
 #define TABLES_SLICE_MS 500
+/* Tasks whose rows others have locked are tried again after this. */
+#define ASIDE_MS 20
+#define MAX_ASIDE 16
 /* Other tasks that could have been chosen, as recorded in a sampled decision. */
 #define MAX_ALTERNATIVES 8
 
@@ -74,6 +77,7 @@ typedef struct ClaimedTask
 	TimestampTz deadline;		/* 0: none */
 	TimestampTz submitted_at;
 	bool		cancelled;
+	bool		busy;			/* not claimed: another transaction has its row */
 } ClaimedTask;
 
 typedef struct SampledDecision
@@ -147,7 +151,7 @@ milliseconds_of(Datum interval)
 	return (int64) (DatumGetFloat8(DirectFunctionCall2(interval_part, CStringGetTextDatum("epoch"), interval)) * 1000);
 }
 
-/* Locks the task's row; false when it is not there, not ready, or another's. */
+/* Locks the task's row; false when it is not there, not ready, or, busy, another's. */
 static bool
 claim_task(int64 id, ClaimedTask *task)
 {
@@ -157,12 +161,15 @@ claim_task(int64 id, ClaimedTask *task)
 	MemoryContext old;
 	bool		ready;
 
+	memset(task, 0, sizeof(*task));
 	if (!dbos_task_row_lock(id, LockWaitSkip, &row))
+	{
+		task->busy = row.busy;
 		return false;
+	}
 	values = row.slot->tts_values;
 	nulls = row.slot->tts_isnull;
 	old = MemoryContextSwitchTo(round_context);
-	memset(task, 0, sizeof(*task));
 	task->id = id;
 	task->role = DatumGetObjectId(values[TASK_ROLE]);
 	task->queue_id = DatumGetInt32(values[TASK_QUEUE_ID]);
@@ -478,6 +485,60 @@ release_task(void)
 	dbos_worker_note(0);
 }
 
+/* ---- tasks whose rows others have locked ---- */
+
+typedef struct SetAside
+{
+	DbosTaskKey key;
+	int32		queue_id;
+} SetAside;
+
+/* Taken from the run queue, and known to nobody else: they go back, also when the process ends. */
+static SetAside aside[MAX_ASIDE];
+static int	naside = 0;
+static TimestampTz aside_since = 0;
+
+/* The lock is held. */
+static void
+put_back_aside(void)
+{
+	while (naside > 0)
+	{
+		/* A slot of the queue that is known keeps the limits that it has. */
+		DbosQueueFacts facts = {.queue_id = aside[--naside].queue_id,.concurrency = -1};
+
+		dbos_run_queue_push(MyDatabaseId, GetSessionUserId(), &facts, aside[naside].key);
+	}
+}
+
+static void
+put_back_aside_at_exit(int code, Datum arg)
+{
+	if (naside == 0)
+		return;
+	DBOS_TASK_LOCK();
+	put_back_aside();
+	dbos_wake_launcher();
+	DBOS_TASK_UNLOCK();
+}
+
+/*
+ * Somebody has the row of a ready task locked: others that are ready go first,
+ * and it is tried again soon, since who only looked at it tells nobody that he
+ * has done.
+ */
+static void
+set_aside(DbosTaskKey key)
+{
+	DBOS_TASK_LOCK();
+	if (naside == MAX_ASIDE)
+		put_back_aside();
+	aside[naside].key = key;
+	aside[naside++].queue_id = dbos_worker_slot(dbos_my_worker)->queue_id;
+	DBOS_TASK_UNLOCK();
+	aside_since = GetCurrentTimestamp();
+}
+
 /*
  * Runs one task that was popped.  Returns normally also when it failed; what
  * cannot be handled ends the process, and the exit callback hands the task back.
@@ -557,6 +618,8 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 	}
 	if (ran)
 		clean_session();
+	if (!claimed && task.busy && dbos_task_shared != NULL)
+		set_aside(key);
 	release_task();
 	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();
@@ -579,6 +642,7 @@ dbos_executor_begin(const DbosWorkerAddress *address)
 	debug_query_string = NULL;
 	if (!dbos_worker_attach(address))
 		proc_exit(0);
+	on_shmem_exit(put_back_aside_at_exit, (Datum) 0);
 	idle_since = GetCurrentTimestamp();
 }
 
@@ -688,11 +752,13 @@ dbos_executor_round(void)
 	if (!leave)
 	{
 		worker->woken = false;
+		if (naside > 0 && TimestampDifferenceExceeds(aside_since, GetCurrentTimestamp(), ASIDE_MS))
+			put_back_aside();
 		sample_decision(&sample);
 		got = dbos_run_queue_pop(MyDatabaseId, GetSessionUserId(), &key, &queue_slot, &left);
 		if (got && left)
 			dbos_run_queue_wake(MyDatabaseId, GetSessionUserId());
-		if (!got && TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), IDLE_PATIENCE_MS))
+		if (!got && naside == 0 && TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), IDLE_PATIENCE_MS))
 			leave = worker->leave = true;
 	}
 	DBOS_TASK_UNLOCK();
@@ -707,6 +773,6 @@ dbos_executor_round(void)
 		return true;
 	}
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 IDLE_PATIENCE_MS, PG_WAIT_EXTENSION);
+					 naside > 0 ? ASIDE_MS : IDLE_PATIENCE_MS, PG_WAIT_EXTENSION);
 	return true;
 }

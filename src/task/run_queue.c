@@ -475,6 +475,7 @@ dbos_run_queue_pop(Oid database, Oid session_role, DbosTaskKey *key, int32 *queu
 		}
 		me->task = key->id;
 		me->queue_slot = *queue_slot;
+		me->queue_id = lane->queue_id;
 		me->priority = key->priority;
 		me->state = DBOS_WORKER_RUNNING;
 		me->since = now;

@@ -135,7 +135,7 @@ typedef struct DbosWorker
 	int			pid;
 	int			proc_number;
 	int32		queue_slot;		/* of the running task, or DBOS_NOBODY */
-	int32		queue_id;		/* of a waiting task, to take its place in the queue again */
+	int32		queue_id;		/* of the task; while it waits, 0 if it had no place in the queue */
 	int32		priority;
 	int64		task;			/* running; 0: none */
 	int64		tasks_done;

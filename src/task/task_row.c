@@ -116,7 +116,7 @@ fetch_task(Relation relation, int64 task, Snapshot snapshot, TupleTableSlot *slo
 
 /* Locks the row that was fetched, or its latest version; false when it is gone, or another's and not waited for. */
 static bool
-lock_row(Relation relation, Snapshot snapshot, LockWaitPolicy wait, TupleTableSlot *slot)
+lock_row(Relation relation, Snapshot snapshot, LockWaitPolicy wait, TupleTableSlot *slot, bool *busy)
 {
 	TM_FailureData failure;
 	uint8		flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
@@ -137,6 +137,8 @@ lock_row(Relation relation, Snapshot snapshot, LockWaitPolicy wait, TupleTableSl
 						errmsg("could not serialize access due to concurrent update"));
 			return false;
 		case TM_WouldBlock:
+			*busy = true;
+			return false;
 		case TM_SelfModified:
 		case TM_Invisible:
 		case TM_BeingModified:
@@ -155,6 +157,7 @@ dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
 	Snapshot	snapshot;
 	bool		locked;
 
+	row->busy = false;
 	row->relation = table_open(dbos_relation_oid("task"), RowExclusiveLock);
 	if (RelationGetDescr(row->relation)->natts != TASK_COLUMNS)
 		elog(ERROR, "dbos.task has %d columns, not %d",
@@ -163,7 +166,7 @@ dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	snapshot = GetActiveSnapshot();
 	locked = fetch_task(row->relation, task, snapshot, row->slot) &&
-		lock_row(row->relation, snapshot, wait, row->slot);
+		lock_row(row->relation, snapshot, wait, row->slot, &row->busy);
 	PopActiveSnapshot();
 	if (!locked)
 	{

@@ -51,6 +51,7 @@ typedef struct DbosTaskRow
 {
 	Relation	relation;
 	TupleTableSlot *slot;		/* the latest version, all columns */
+	bool		busy;			/* not locked because another transaction has it */
 } DbosTaskRow;
 
 extern bool dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row);
