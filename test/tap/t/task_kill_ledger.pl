@@ -1,18 +1,25 @@
-# Whatever is killed, every acknowledged task leaves its effects exactly once.
-#
-# Clients submit all the time and keep, in files of their own, what the server
-# acknowledged; a killer takes down workers, backends and the server at random.
-# At the end what the clients know is held against what the tasks have written.
+# Whatever is killed, each submit that a client saw committed leaves its effects once, one rolled back none, and none twice.
 # SPDX-License-Identifier: PostgreSQL
+#
+# Clients submit without a pause and write down, outside of the server, what the
+# server told them; meanwhile processes are killed.  A submit whose answer was
+# lost may have been committed or not; where the transaction left a mark of its
+# own beside the submit, the mark says which.
 use strict;
 use warnings;
+use IO::Handle;
+use IPC::Open3;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep time);
+use Time::HiRes qw(time usleep);
 
-my $rounds = $ENV{DBOS_TORTURE} ? 1000 : 100;
+my $kills = $ENV{DBOS_TORTURE} ? 1000 : 100;
 my $clients = 3;
+my $seed = $ENV{DBOS_SEED} || 42;
+my $folder = PostgreSQL::Test::Utils::tempdir;
+
 my $node = PostgreSQL::Test::Cluster->new('ledger');
 $node->init;
 $node->append_conf('postgresql.conf', qq{
@@ -21,119 +28,186 @@ restart_after_crash = on
 fsync = on
 autovacuum_naptime = 5
 dbos.task_crash_limit = 100000
+log_min_messages = error
 });
 $node->start;
 $node->safe_psql('postgres', q{
 SET client_min_messages = warning;
 CREATE EXTENSION dbos;
-CREATE TABLE ledger (task bigint NOT NULL, key text);
-CREATE FUNCTION enter(key text DEFAULT NULL) RETURNS bigint LANGUAGE sql AS
-	'INSERT INTO public.ledger VALUES (dbos.current_task(), key) RETURNING task';
--- Only ever submitted by what rolls back.  Told by this and not by its id: a sequence gives the ids
--- of a transaction that did not commit again after a crash.
-CREATE FUNCTION never() RETURNS bigint LANGUAGE sql AS
-	'INSERT INTO public.ledger VALUES (dbos.current_task(), ''never'') RETURNING task';
--- Fails every other time, after its effect.
-CREATE FUNCTION enter_at_last() RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE TABLE ledger (task bigint NOT NULL, token text NOT NULL);
+CREATE TABLE mark (token text NOT NULL, filler text);
+CREATE SEQUENCE luck;
+CREATE FUNCTION enter(token text) RETURNS text LANGUAGE sql AS
+	'INSERT INTO public.ledger VALUES (dbos.current_task(), token) RETURNING token';
+CREATE FUNCTION follow(token text, first bigint) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-	INSERT INTO public.ledger VALUES (dbos.current_task());
-	IF random() < 0.5 THEN
-		RAISE EXCEPTION 'not yet';
+	IF NOT EXISTS (SELECT FROM public.ledger l WHERE l.task = first) THEN
+		RAISE EXCEPTION 'task % has not run', first;
 	END IF;
-	RETURN dbos.current_task();
+	RETURN public.enter(token);
+END $$;
+CREATE FUNCTION slowly(token text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.enter(token);
+	PERFORM pg_sleep(random() * 0.1);
+	RETURN token;
+END $$;
+CREATE FUNCTION unlucky(token text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.enter(token);
+	IF nextval('public.luck') % 3 <> 0 THEN
+		RAISE EXCEPTION 'no luck';
+	END IF;
+	RETURN token;
 END $$;
 });
 
-# ---- clients ----
+# ---- a client ----
 
-# What a client's psql prints when all of its statements succeeded; undef when one failed or its answer was lost.
-sub client_ask
-{
-	my (@statements) = @_;
-	my @command = ('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), map { ('-c', $_) } @statements);
-	open(my $null, '>', '/dev/null') or die;
-	my ($in, $out, $err) = ('', '', '');
-	my $ok = eval { IPC::Run::run(\@command, '<', \$in, '>', \$out, '2>', \$err) };
-	return $ok ? [ $out =~ /(\d+)/g ] : undef;
-}
-
+# Submits until it is told to stop.  Its file gets a line for each token:
+# "committed TOKEN ID", "rolled TOKEN" or "unknown TOKEN"; a key whose answer was
+# lost is submitted again until there is one.
 sub client
 {
-	my ($number, $file, $stop) = @_;
-	open(my $notes, '>', $file) or die;
-	$notes->autoflush(1);
-	srand(1000 + $number);
-	my $keys = 0;
-	until (-e $stop)
+	my ($number) = @_;
+	my ($in, $out, $psql);
+	my $count = 0;
+	open(my $log, '>', "$folder/client$number") or die $!;
+	$log->autoflush(1);
+	open(my $errors, '>', "$folder/errors$number") or die $!;
+	local $SIG{PIPE} = 'IGNORE';
+	srand($seed * 100 + $number);
+
+	# The lines that the server answered, and whether all of them came.
+	my $send = sub {
+		my ($sql) = @_;
+		my @lines;
+		$count++;
+		print $in "$sql\n\\echo end $count\n" or return (0);
+		$in->flush or return (0);
+		while (my $line = <$out>)
+		{
+			chomp $line;
+			return (1, @lines) if $line eq "end $count";
+			push @lines, $line;
+		}
+		return (0, @lines);
+	};
+	my $connect = sub {
+		while (1)
+		{
+			if ($psql) { close($in); close($out); waitpid($psql, 0); }
+			$psql = open3($in, $out, '>&' . fileno($errors), 'psql', '-X', '-A', '-t', '-F', ' ', '-d',
+				$node->connstr('postgres') . " application_name=client$number");
+			my ($all, @lines) = $send->('SELECT 1;');
+			return if $all && "@lines" eq '1';
+			usleep(50_000);
+		}
+	};
+
+	$connect->();
+	for (my $step = 1; !-e "$folder/stop"; $step++)
 	{
+		my $token = "c$number.$step";
 		my $dice = rand();
+		my ($sql, @tokens, $key, $block, $rollback);
+
+		if ($step % 20 == 0)
+		{
+			# Not more than can be worked off: the kills shall meet tasks that run.
+			my ($all, $waiting) = $send->('SELECT count(*) FROM dbos.task;');
+			$all ? usleep($waiting > 2000 ? 200_000 : 0) : $connect->();
+		}
 		if ($dice < 0.3)
 		{
-			my $ids = client_ask(q{SELECT dbos.submit('public.enter')});
-			print $notes "acknowledged $_\n" foreach @{ $ids // [] };
+			my $function = $dice < 0.1 ? 'slowly' : 'enter';
+			$sql = "SELECT dbos.submit('public.$function', '[\"$token\"]');";
+			@tokens = ($token);
+		}
+		elsif ($dice < 0.4)
+		{
+			$sql = "SELECT dbos.submit('public.unlucky', '[\"$token\"]', max_attempts => 1000, retry_delay => '1 ms', retry_backoff => 1);";
+			@tokens = ($token);
 		}
 		elsif ($dice < 0.5)
 		{
-			my $ids = client_ask(q{SELECT dbos.submit_many('public.enter', array_fill('{}'::jsonb, ARRAY[50]))});
-			print $notes "acknowledged $_\n" foreach @{ $ids // [] };
-		}
-		elsif ($dice < 0.6)
-		{
-			my $ids = client_ask('BEGIN', q{SELECT dbos.submit_many('public.never', array_fill('{}'::jsonb, ARRAY[5]))}, 'ROLLBACK');
-			print $notes "rolled_back $_\n" foreach @{ $ids // [] };
+			@tokens = map { "$token.$_" } 1 .. 30;
+			$sql = 'SELECT dbos.submit_many(\'public.enter\', ARRAY[' . join(',', map { "'[\"$_\"]'" } @tokens) . ']::jsonb[]);';
 		}
 		elsif ($dice < 0.7)
 		{
-			my $ids = client_ask('BEGIN', q{SELECT dbos.submit('public.enter')}, 'SAVEPOINT s',
-				q{SELECT dbos.submit('public.never')}, 'ROLLBACK TO s', 'COMMIT');
-			print $notes "acknowledged $ids->[0]\nrolled_back $ids->[1]\n" if $ids;
+			$key = 1;
+			@tokens = ($token);
+			$sql = "SELECT dbos.submit('public.enter', '[\"$token\"]', idempotency_key => '$token');";
 		}
-		elsif ($dice < 0.8)
+		elsif ($dice < 0.85)
 		{
-			my $ids = client_ask(q{SELECT dbos.submit('public.enter', after => ARRAY[a.id]), a.id FROM (SELECT dbos.submit('public.enter') AS id OFFSET 0) a});
-			print $notes "acknowledged $ids->[0]\nacknowledged $ids->[1]\nafter $ids->[0] $ids->[1]\n" if $ids;
-		}
-		elsif ($dice < 0.9)
-		{
-			my $ids = client_ask(q{SELECT dbos.submit('public.enter_at_last', max_attempts => 1000, retry_delay => '10 ms', retry_backoff => 1)});
-			print $notes "acknowledged $_\n" foreach @{ $ids // [] };
+			@tokens = ("$token.1", "$token.2");
+			$block = 1;
+			$sql = "\\set first 0\nSELECT dbos.submit('public.enter', '[\"$token.1\"]') AS first \\gset\nSELECT :first;\n"
+			  . "SELECT dbos.submit('public.follow', jsonb_build_array('$token.2', :first), after => ARRAY[:first]::bigint[]);";
 		}
 		else
 		{
-			# The answer may be lost and the task be there: the same key is sent until there is an answer.
-			my $key = "client $number key " . ++$keys;
-			my $ids;
-			until ($ids || -e $stop)
-			{
-				$ids = client_ask("SELECT dbos.submit('public.enter', jsonb_build_object('key', '$key'), idempotency_key => '$key')");
-			}
-			print $notes "acknowledged $ids->[0]\nkey $ids->[0] $key\n" if $ids;
+			@tokens = map { "$token.m$_" } 1 .. 3;
+			$block = 1;
+			$rollback = rand() < 0.3;
+			$sql = "INSERT INTO mark SELECT 'filler', repeat('x', 100) FROM generate_series(1, 500);\n"
+			  . join("\n", map { "INSERT INTO mark VALUES ('$_');\nSELECT dbos.submit('public.enter', '[\"$_\"]');" } @tokens);
 		}
+		# What a block prints before its COMMIT is no promise.
+		$sql = "BEGIN;\n$sql\n" . ($rollback ? 'ROLLBACK;' : 'COMMIT;') if $block;
+
+		my ($all, @lines) = $send->($sql);
+		while ($key && !$all)
+		{
+			$connect->();
+			($all, @lines) = $send->($sql);
+		}
+		my @ids = grep { /^[0-9]+$/ } @lines;
+		my $end = $block ? $lines[-1] // '' : '';
+		if ($all && @ids == @tokens && !$rollback && (!$block || $end eq 'COMMIT'))
+		{
+			print $log join('', map { "committed $tokens[$_] $ids[$_]\n" } 0 .. $#tokens);
+			if ($key && rand() < 0.3)
+			{
+				my ($again, $id) = $send->($sql);
+				print $log "committed $token $id\n" if $again && defined $id;
+				$connect->() unless $again;
+			}
+		}
+		else
+		{
+			# Without a COMMIT sent there is none, whatever became of the connection.
+			print $log join('', map { ($rollback ? 'rolled' : 'unknown') . " $_\n" } @tokens);
+		}
+		$connect->() unless $all;
 	}
-	close $notes;
+	close($in);
+	waitpid($psql, 0);
 }
 
-my $folder = PostgreSQL::Test::Utils::tempdir();
-my @pids;
+my @children;
 foreach my $number (1 .. $clients)
 {
-	my $pid = fork();
-	die unless defined $pid;
+	my $pid = fork() // die "fork: $!";
 	if ($pid == 0)
 	{
-		eval { client($number, "$folder/client_$number", "$folder/stop") };
+		eval { client($number); 1 } or do { print STDERR $@; POSIX::_exit(1) };
 		POSIX::_exit(0);
 	}
-	push @pids, $pid;
+	push @children, $pid;
 }
+# Whatever ends this file ends its clients.
+END { my $code = $?; kill 'KILL', @children if @children; $? = $code; }
 
-# ---- the killer ----
+# ---- the kills ----
 
-# The server as it answers again after a crash.
+# The server as it answers again after a crash; the postmaster restarts its processes.
 sub ask
 {
 	my ($sql) = @_;
-	for my $try (1 .. 1200)
+	foreach my $try (1 .. 600)
 	{
 		# psql may be gone before it has read what to do.
 		local $SIG{PIPE} = 'IGNORE';
@@ -144,92 +218,155 @@ sub ask
 	die "no answer to: $sql";
 }
 
-# A new server is refused until the processes of the killed one have noticed.
-sub start_again
+sub children_of
 {
-	for my $try (1 .. 200)
+	my ($parent) = @_;
+	my @found;
+	foreach my $file (glob('/proc/[0-9]*/stat'))
 	{
-		# A start that failed may have read the pid file of the server before.
-		$node->{_pid} = undef;
-		return if $node->start(fail_ok => 1);
-		usleep(100_000);
+		open(my $stat, '<', $file) or next;
+		my $line = <$stat> // next;
+		push @found, $1 if $line =~ /^(\d+) \(.*\) \S $parent /;
 	}
-	die 'the server does not start again';
+	return @found;
 }
 
-srand($ENV{DBOS_SEED} // 42);
-my %done;
-for my $number (1 .. $rounds)
+# The postmaster alone dies; a new one can start when the last of its children is gone.
+sub kill_postmaster
 {
-	usleep(int(rand(120_000)));
-	my $dice = rand();
-	if ($dice < 0.03)
+	my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	# Stopped first, so that it makes no child after they were counted.
+	kill 'STOP', $pid;
+	my @orphans = ($pid, children_of($pid));
+	$node->kill9;
+	foreach my $try (1 .. 1200)
 	{
-		$node->stop('immediate', fail_ok => 1);
-		start_again();
-		$done{'immediate shutdown'}++;
-		next;
+		@orphans = grep { -e "/proc/$_" } @orphans;
+		last unless @orphans;
+		usleep(50_000);
 	}
-	if ($dice < 0.06)
+	die "processes outlive their postmaster: @orphans" if @orphans;
+	$node->start;
+}
+
+srand($seed);
+my %done;
+my $begun = time();
+while ((my $number = eval { my $sum = 0; $sum += $_ foreach values %done; $sum }) < $kills)
+{
+	usleep(int(rand(150_000)));
+	my $dice = rand();
+	if ($dice < 0.04)
 	{
-		$node->kill9;
-		start_again();
+		kill_postmaster();
 		$done{'postmaster'}++;
 		next;
 	}
-	my ($kind, $signal) =
-		$dice < 0.40 ? ('dbos executor', 'KILL')
-	  : $dice < 0.70 ? ('dbos executor', 'TERM')
-	  : $dice < 0.82 ? ('dbos scheduler', 'KILL')
-	  : $dice < 0.92 ? ('dbos launcher', 'KILL')
-	  :                ('client backend', 'KILL');
-	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE backend_type = '$kind' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1");
-	next unless $pid;
-	kill $signal, $pid;
-	$done{"$kind $signal"}++;
-}
-my $kills = 0;
-$kills += $_ foreach values %done;
-note("$kills kills that found somebody: " . join(', ', map { "$done{$_} $_" } sort keys %done));
-
-# ---- the account ----
-
-open(my $stop, '>', "$folder/stop") or die;
-close $stop;
-waitpid($_, 0) foreach @pids;
-ask('SELECT 1');
-$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM dbos.task')
-  or diag(ask('SELECT state, wait_reason, count(*) FROM dbos.tasks GROUP BY 1, 2'));
-
-my (%seen, %count);
-my $load = "CREATE TABLE known (what text, task bigint, first bigint, key text);\nCOPY known FROM stdin;\n";
-foreach my $number (1 .. $clients)
-{
-	open(my $notes, '<', "$folder/client_$number") or die;
-	while (my $line = <$notes>)
+	if ($dice < 0.1)
 	{
-		chomp $line;
-		my ($what, $task, $rest) = split / /, $line, 3;
-		$count{$what}++;
-		$load .= join("\t", $what, $task, $what eq 'after' ? $rest : '\N', $what eq 'key' ? $rest : '\N') . "\n";
+		my $way = $dice < 0.08 ? 'immediate' : 'fast';
+		# A postmaster that is told to stop while it recovers from a crash may wait for ever.
+		ask('SELECT 1');
+		$node->stop($way);
+		$node->start;
+		$done{"stop $way"}++;
+		next;
+	}
+	my ($kind, $signal, $condition) =
+		$dice < 0.38 ? ('executor', 'KILL', "backend_type = 'dbos executor'")
+	  : $dice < 0.60 ? ('executor', 'TERM', "backend_type = 'dbos executor'")
+	  : $dice < 0.70 ? ('scheduler', 'KILL', "backend_type = 'dbos scheduler'")
+	  : $dice < 0.80 ? ('scheduler', 'TERM', "backend_type = 'dbos scheduler'")
+	  : $dice < 0.88 ? ('launcher', 'KILL', "backend_type = 'dbos launcher'")
+	  :                ('client', 'KILL', "application_name LIKE 'client%'");
+	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE $condition ORDER BY random() LIMIT 1");
+	next unless $pid && kill $signal, $pid;
+	$done{ $signal eq 'TERM' ? "$kind terminated" : $kind }++;
+	# Gone once the postmaster has taken notice.
+	foreach my $try (1 .. 2000)
+	{
+		last unless -e "/proc/$pid";
+		usleep(5_000);
 	}
 }
-$node->safe_psql('postgres', "$load\\.\nCREATE INDEX ON known (task); CREATE INDEX ON ledger (task); ANALYZE known, ledger;");
-cmp_ok($count{$_} // 0, '>', 0, ($count{$_} // 0) . " $_") foreach 'acknowledged', 'rolled_back', 'after', 'key';
-is(ask(q{SELECT count(*) FROM known k WHERE what = 'acknowledged' AND NOT EXISTS (SELECT FROM ledger l WHERE l.task = k.task)}),
-	'0', 'no acknowledged task is lost');
-is(ask('SELECT count(*) - count(DISTINCT task) FROM ledger'), '0', 'no task has its effects twice');
-is(ask(q{SELECT (SELECT count(*) FROM ledger WHERE key = 'never') + (SELECT count(*) FROM dbos.tasks WHERE function LIKE '%never%')}),
-	'0', 'nothing that was rolled back ran, or is there');
-is(ask('SELECT count(*) FROM (SELECT key FROM ledger WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1) k'), '0', 'no key has effects twice');
-is(ask(q{SELECT count(*) FROM known k WHERE what = 'key' AND NOT EXISTS (SELECT FROM ledger l WHERE l.task = k.task AND l.key = k.key)}),
-	'0', 'the effect of every key is of the task that was acknowledged');
-is(ask(q{SELECT count(*) FROM known k JOIN dbos.tasks a ON a.id = k.task JOIN dbos.tasks b ON b.id = k.first
-	WHERE what = 'after' AND NOT a.started_at >= b.finished_at}), '0', 'no task began before the one that it waits for had ended');
+note(sprintf('%d kills in %.0f s: ', $kills, time() - $begun) . join(', ', map { "$_ $done{$_}" } sort keys %done));
+
+# ---- the sum ----
+
+append_to_file("$folder/stop", '');
+my $well = 0;
+foreach my $pid (splice @children)
+{
+	waitpid($pid, 0);
+	$well++ if $? == 0;
+}
+is($well, $clients, 'every client came to its end');
+ask('SELECT 1');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM dbos.task'), 'every task ends')
+  or diag(ask('SELECT state, wait_reason, count(*) FROM dbos.tasks GROUP BY 1, 2'));
+
+my (%committed, %rolled, %unknown, @changed);
+foreach my $number (1 .. $clients)
+{
+	foreach my $line (split /\n/, slurp_file("$folder/client$number"))
+	{
+		my ($what, $token, $id) = split / /, $line;
+		if ($what eq 'committed')
+		{
+			push @changed, $token if defined $committed{$token} && $committed{$token} ne $id;
+			$committed{$token} = $id;
+		}
+		elsif ($what eq 'rolled') { $rolled{$token} = 1; }
+		else { $unknown{$token} = 1; }
+	}
+	# A client may be cut off; nothing that it asks for is refused.
+	my $refused = join("\n", grep { /ERROR/ } split /\n/, slurp_file("$folder/errors$number"));
+	is($refused, '', "client $number was refused nothing");
+}
+my (%task_of, %token_of, @twice);
+foreach my $line (split /\n/, ask('SELECT token, task FROM ledger'))
+{
+	my ($token, $task) = split /\|/, $line;
+	push @twice, $token if exists $task_of{$token} || exists $token_of{$task};
+	$task_of{$token} = $task;
+	$token_of{$task} = $token;
+}
+my %mark = map { $_ => 1 } split /\n/, ask(q{SELECT token FROM mark WHERE token <> 'filler'});
+
+sub some { return join(' ', grep { defined } @_[ 0 .. 9 ]) }
+
+note(sprintf('%d submits committed, %d rolled back, %d whose answer was lost, of which %d were committed; %d in the ledger',
+	scalar keys %committed, scalar keys %rolled, scalar keys %unknown, scalar(grep { $task_of{$_} } keys %unknown),
+	scalar keys %task_of));
+cmp_ok(scalar keys %committed, '>', $kills, 'clients saw submits committed');
+cmp_ok(scalar keys %rolled, '>', 0, 'clients rolled submits back');
+is(some(grep { !exists $task_of{$_} } keys %committed), '', 'no committed submit is lost');
+is(some(grep { $task_of{$_} != $committed{$_} } grep { exists $task_of{$_} } keys %committed),
+	'', 'each ran as the task that the client was told of');
+is(some(@changed), '', 'a key has one task however often it is submitted');
+is(some(@twice), '', 'none has its effects twice');
+is(some(grep { exists $task_of{$_} } keys %rolled), '', 'none that was rolled back ran');
+is(some(grep { !exists $committed{$_} && !exists $unknown{$_} } keys %task_of), '', 'none ran that no client submitted');
+is(some(grep { !exists $task_of{$_} } keys %mark), '', 'where the transaction of a submit left its mark, the task ran');
+is(some(grep { /m/ && !exists $mark{$_} } keys %task_of), '', 'where it left none, the task did not');
+my (%submitted, %ran);
+foreach my $token (keys %committed, keys %unknown)
+{
+	my ($step) = $token =~ /^(c\d+\.\d+)/;
+	$submitted{$step}++;
+	$ran{$step}++ if exists $task_of{$token};
+}
+is(some(grep { $ran{$_} != $submitted{$_} } keys %ran), '', 'what was submitted together ran, all or none');
 is(ask(q{SELECT count(*) FROM ledger l LEFT JOIN dbos.tasks t ON t.id = l.task WHERE t.state IS DISTINCT FROM 'succeeded'}),
 	'0', 'whoever left effects has succeeded');
-is(ask(q{SELECT count(*) FROM dbos.tasks WHERE state = 'succeeded' AND (result)::bigint <> id}),
-	'0', 'every result is of its own task');
-cmp_ok(ask('SELECT count(*) FROM dbos.attempts WHERE outcome = \'crashed\''), '>', 0, 'crashes were counted');
+is(ask(q{SELECT count(*) FROM dbos.tasks t LEFT JOIN ledger l ON l.task = t.id WHERE t.state <> 'succeeded' OR t.result #>> '{}' IS DISTINCT FROM l.token}),
+	'0', 'whoever has ended has succeeded, with its own result')
+  or diag(ask(q{SELECT id, state, function, attempt, crashes, error FROM dbos.tasks WHERE state <> 'succeeded' LIMIT 5}));
+cmp_ok(ask(q{SELECT count(*) FROM dbos.attempts WHERE outcome = 'crashed'}), '>', 0, 'crashes were counted');
+cmp_ok(ask(q{SELECT count(*) FROM dbos.attempts WHERE outcome = 'failed'}), '>', 0, 'attempts failed, and were made again');
+is(ask(q{SELECT count(*) FROM dbos.tasks t WHERE t.crashes <>
+	(SELECT count(*) FROM dbos.attempts a WHERE a.task_id = t.id AND a.outcome = 'crashed')}),
+	'0', 'each crash that is charged is an attempt');
+note('attempts: ' . join(', ', split /\n/, ask('SELECT outcome || \' \' || count(*) FROM dbos.attempts GROUP BY outcome ORDER BY 1')));
 $node->stop;
 done_testing();
