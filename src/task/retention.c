@@ -81,6 +81,12 @@ dbos_history_retain(void *unused)
 		.nargs = 1,
 		.argtypes = {TIMESTAMPTZOID},
 	};
+	/* A cancel that was committed when its task had just ended is nobody's. */
+	static DbosPlan cancellations = {
+		.sql = "DELETE FROM dbos.task_cancellation c WHERE NOT EXISTS (SELECT FROM dbos.task t"
+		" WHERE t.shard OPERATOR(pg_catalog.=) (c.task_id OPERATOR(pg_catalog.&) 15)::pg_catalog.int2"
+		" AND t.id OPERATOR(pg_catalog.=) c.task_id)",
+	};
 	TimestampTz now = dbos_now();
 	TimestampTz limit = now - (int64) dbos_task_history_days * USECS_PER_DAY;
 	DbosOwnerScope scope;
@@ -100,5 +106,6 @@ dbos_history_retain(void *unused)
 	delete_older(&keys, limit);
 	delete_older(&attempts, limit);
 	delete_older(&decisions, limit);
+	(void) dbos_plan_execute(&cancellations, NULL, NULL, false, 0);
 	dbos_owner_end(&scope);
 }
