@@ -35,6 +35,7 @@ $primary->stop('immediate');
 $standby->promote;
 ok($standby->poll_query_until('postgres', 'SELECT count(*) = 0 FROM dbos.task'), 'the promoted server goes on');
 is($standby->safe_psql('postgres', 'SELECT count(*), count(DISTINCT task) FROM ledger'), '5000|5000', 'each task ran once');
+is($standby->safe_psql('postgres', 'SELECT sum(crashes) FROM dbos.tasks'), '0', 'a promotion is no crash');
 is($standby->safe_psql('postgres', q{CALL dbos.run('pg_catalog.upper', '["new"]')}), '"NEW"', 'and new ones run');
 $standby->stop;
 done_testing();
