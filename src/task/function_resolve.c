@@ -600,6 +600,14 @@ require_callable(const DbosSignature *signature, const DbosMapping *mapping)
 	code = func_get_detail(names, NIL, argument_names, n, types, !variadic, true, false,
 						   &found, &result, &returns_set, &nvariadic, &variadic_type,
 						   &actual_types, NULL);
+	/* Named values, which those behind a gap need, do not mix with every VARIADIC. */
+	if (code == FUNCDETAIL_NOTFOUND)
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_FUNCTION),
+				errmsg("function %s cannot be called with these arguments alone",
+					   quote_qualified_identifier(signature->schema_name, signature->name)),
+				errhint("Give a value for every parameter of %s, defaults included.",
+						dbos_signature_text(signature)));
 	if (code != FUNCDETAIL_NORMAL || found != signature->function || nvariadic > 0)
 		ereport(ERROR,
 				errcode(ERRCODE_AMBIGUOUS_FUNCTION),

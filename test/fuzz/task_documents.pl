@@ -7,7 +7,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $count = $ENV{DBOS_TORTURE} ? 20_000 : 2_000;
-my $seed = $ENV{DBOS_SEED} // 20261123;
+my $seed = $ENV{DBOS_SEED} || 20261123;
 srand($seed);
 
 my $node = PostgreSQL::Test::Cluster->new('fuzz');
