@@ -154,6 +154,9 @@ sub client
 			$rollback = rand() < 0.3;
 			$sql = "INSERT INTO mark SELECT 'filler', repeat('x', 100) FROM generate_series(1, 500);\n"
 			  . join("\n", map { "INSERT INTO mark VALUES ('$_');\nSELECT dbos.submit('public.enter', '[\"$_\"]');" } @tokens);
+			# What a savepoint takes back is rolled back whatever becomes of the rest.
+			$sql .= "\nSAVEPOINT s;\nSELECT 'taken back', dbos.submit('public.enter', '[\"$token.back\"]');\nROLLBACK TO s;";
+			print $log "rolled $token.back\n";
 		}
 		# What a block prints before its COMMIT is no promise.
 		$sql = "BEGIN;\n$sql\n" . ($rollback ? 'ROLLBACK;' : 'COMMIT;') if $block;
@@ -178,7 +181,8 @@ sub client
 		}
 		else
 		{
-			# Without a COMMIT sent there is none, whatever became of the connection.
+			# Without a COMMIT sent there is none, whatever became of the connection; and
+			# ids are no proof, since a crash makes the sequence give them out again.
 			print $log join('', map { ($rollback ? 'rolled' : 'unknown') . " $_\n" } @tokens);
 		}
 		$connect->() unless $all;
