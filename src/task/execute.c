@@ -60,7 +60,7 @@
 #define TABLES_SLICE_MS 500
 /* Tasks whose rows others have locked are tried again after this. */
 #define ASIDE_MS 20
-#define MAX_ASIDE 16
+#define MAX_ASIDE 256
 /* Other tasks that could have been chosen, as recorded in a sampled decision. */
 #define MAX_ALTERNATIVES 8
 
@@ -522,6 +522,18 @@ put_back_aside_at_exit(int code, Datum arg)
 	DBOS_TASK_UNLOCK();
 }
 
+/* This process is about to be busy for who knows how long: another one shall try them. */
+static void
+hand_aside_over(void)
+{
+	if (naside == 0)
+		return;
+	DBOS_TASK_LOCK();
+	put_back_aside();
+	dbos_run_queue_wake(MyDatabaseId, GetSessionUserId());
+	DBOS_TASK_UNLOCK();
+}
+
 /*
  * Somebody has the row of a ready task locked: others that are ready go first,
  * and it is tried again soon, since who only looked at it tells nobody that he
@@ -530,13 +542,12 @@ put_back_aside_at_exit(int code, Datum arg)
 static void
 set_aside(DbosTaskKey key)
 {
+	if (naside == 0)
+		aside_since = GetCurrentTimestamp();
 	DBOS_TASK_LOCK();
-	if (naside == MAX_ASIDE)
-		put_back_aside();
 	aside[naside].key = key;
 	aside[naside++].queue_id = dbos_worker_slot(dbos_my_worker)->queue_id;
 	DBOS_TASK_UNLOCK();
-	aside_since = GetCurrentTimestamp();
 }
 
 /*
@@ -582,6 +593,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 			else
 			{
 				ran = true;
+				hand_aside_over();
 				dbos_context_begin_task(task.id, task.container);
 				arm_stop(&task);
 				if (task.kind == 's' && !dbos_command_is_transactional(task.function))
@@ -752,10 +764,16 @@ dbos_executor_round(void)
 	if (!leave)
 	{
 		worker->woken = false;
-		if (naside > 0 && TimestampDifferenceExceeds(aside_since, GetCurrentTimestamp(), ASIDE_MS))
-			put_back_aside();
 		sample_decision(&sample);
-		got = dbos_run_queue_pop(MyDatabaseId, GetSessionUserId(), &key, &queue_slot, &left);
+		/* Locked ones come back when there is nothing else, or one would go round them without a pause. */
+		got = naside < MAX_ASIDE &&
+			dbos_run_queue_pop(MyDatabaseId, GetSessionUserId(), &key, &queue_slot, &left);
+		if (!got && naside > 0 &&
+			TimestampDifferenceExceeds(aside_since, GetCurrentTimestamp(), ASIDE_MS))
+		{
+			put_back_aside();
+			got = dbos_run_queue_pop(MyDatabaseId, GetSessionUserId(), &key, &queue_slot, &left);
+		}
 		if (got && left)
 			dbos_run_queue_wake(MyDatabaseId, GetSessionUserId());
 		if (!got && naside == 0 && TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), IDLE_PATIENCE_MS))
