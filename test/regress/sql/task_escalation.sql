@@ -255,9 +255,11 @@ CREATE FUNCTION eve.in_container(int) RETURNS boolean LANGUAGE plpgsql AS $$BEGI
 CREATE DOMAIN eve.int4 AS pg_catalog.int4 CHECK (rights.try(17));
 CREATE DOMAIN eve.jsonb AS pg_catalog.jsonb CHECK (rights.try(17));
 CREATE FUNCTION eve.a17(a pg_catalog.int4) RETURNS pg_catalog.int4 LANGUAGE sql AS 'SELECT $1 OPERATOR(pg_catalog.+) 1';
-ALTER ROLE regress_rights_eve SET search_path = eve;
+ALTER ROLE regress_rights_eve SET search_path = eve, pg_catalog;
 \c - regress_rights_eve
 SHOW search_path;
+-- In a worker that logs in with it.
+SELECT bool_and(pg_terminate_backend(pid, 60000)) IS NOT FALSE AS ended FROM pg_stat_activity WHERE usename OPERATOR(pg_catalog.=) 'regress_rights_eve' AND backend_type OPERATOR(pg_catalog.=) 'dbos executor';
 SELECT dbos.submit('a17', '[41]', idempotency_key => 'k', max_attempts => 2, deadline => now() + '1 hour') AS task \gset
 SELECT dbos.wait(:task);
 SELECT dbos.submit('a17', '[41]', delay => '1 hour') AS task \gset
@@ -266,6 +268,7 @@ SELECT dbos.retry(:task);
 SELECT dbos.wait(:task);
 SELECT count(*) > 0 AS some FROM dbos.tasks t WHERE t.id OPERATOR(pg_catalog.=) :task;
 ALTER ROLE regress_rights_eve RESET search_path;
+SELECT bool_and(pg_terminate_backend(pid, 60000)) IS NOT FALSE AS ended FROM pg_stat_activity WHERE usename OPERATOR(pg_catalog.=) 'regress_rights_eve' AND backend_type OPERATOR(pg_catalog.=) 'dbos executor';
 DROP OPERATOR eve.= (pg_catalog.int8, pg_catalog.int8), eve.= (pg_catalog.text, pg_catalog.text), eve.= (pg_catalog.oid, pg_catalog.oid);
 DROP FUNCTION eve.equal(int8, int8), eve.equal(text, text), eve.equal(oid, oid), eve.now(), eve.to_jsonb(pg_catalog.int4), eve.jsonb_to_record(pg_catalog.jsonb);
 DROP DOMAIN eve.int4, eve.jsonb;
@@ -406,7 +409,7 @@ SET role = none;
 SET default_transaction_read_only = off;
 CREATE FUNCTION eve.a35() RETURNS text LANGUAGE plpgsql AS $$BEGIN PERFORM rights.try(35); RETURN session_user || ' ' || current_user || ' ' || current_setting('transaction_read_only') || ' ' || current_setting('transaction_isolation'); END$$;
 -- In a worker that has just logged in with them.
-SELECT bool_and(pg_terminate_backend(pid, 60000)) IS NOT FALSE AS ended FROM pg_stat_activity WHERE usename = 'regress_rights_eve' AND backend_type = 'dbos executor';
+SELECT bool_and(pg_terminate_backend(pid, 60000)) IS NOT FALSE AS ended FROM pg_stat_activity WHERE usename OPERATOR(pg_catalog.=) 'regress_rights_eve' AND backend_type OPERATOR(pg_catalog.=) 'dbos executor';
 CALL dbos.run('eve.a35');
 CALL dbos.run('eve.a35');
 ALTER ROLE regress_rights_eve RESET ALL;
