@@ -62,6 +62,16 @@ CREATE INDEX task_due ON dbos.task (run_at, id) WHERE held AND unmet OPERATOR(pg
 CREATE INDEX task_deadline ON dbos.task (deadline) WHERE deadline IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('dbos.task', '');
 
+-- A row of dbos.task is the right to act as its roles.  Who may write every table
+-- (pg_write_all_data) must not make one; a superuser may, as a restore does.
+CREATE FUNCTION dbos.guard_task() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_guard_task';
+COMMENT ON FUNCTION dbos.guard_task() IS 'keeps all but dbos_owner and superusers from writing tasks by hand';
+REVOKE ALL ON FUNCTION dbos.guard_task() FROM PUBLIC;
+CREATE TRIGGER guard_task BEFORE INSERT OR UPDATE ON dbos.task
+	FOR EACH STATEMENT EXECUTE FUNCTION dbos.guard_task();
+COMMENT ON TRIGGER guard_task ON dbos.task IS 'keeps all but dbos_owner and superusers from writing tasks by hand';
+
 CREATE TABLE dbos.task_dependency
 (
 	task_id bigint NOT NULL,

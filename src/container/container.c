@@ -505,5 +505,10 @@ dbos_in_container(PG_FUNCTION_ARGS)
 Datum
 dbos_container_contains_sql(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(dbos_container_contains(PG_GETARG_INT32(0), PG_GETARG_INT32(1)));
+	int32		outer = PG_GETARG_INT32(0);
+
+	/* Nothing is told of the tree outside of the current container. */
+	PG_RETURN_BOOL(outer == DBOS_ROOT_CONTAINER ||
+				   (dbos_container_contains(dbos_context_container(), outer) &&
+					dbos_container_contains(outer, PG_GETARG_INT32(1))));
 }

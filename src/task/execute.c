@@ -206,8 +206,9 @@ assume_role(const ClaimedTask *task, bool local)
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("permission denied to set role \"%s\"", name),
 				errdetail("The role that submitted the task is no member of the role that it was to run as any more."));
-	if (task->role != GetSessionUserId())
-		(void) set_config_option("role", name,
+	/* Not the session's role as it is: ALTER ROLE ... SET role may have set another one. */
+	if (task->role != GetUserId())
+		(void) set_config_option("role", task->role == GetSessionUserId() ? "none" : name,
 								 superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
 								 local ? GUC_ACTION_LOCAL : GUC_ACTION_SET, true, 0, false);
 }

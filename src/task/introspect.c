@@ -3,8 +3,9 @@
  *	  What shared memory knows, as rows: running tasks, workers, queues; the
  *	  policy as a query; starting and stopping the workers of a database.
  *
- * The views of sql/task_views.sql join these rows with the tables and decide
- * there who sees what; the functions here are not granted to users.
+ * The views of sql/task_views.sql join these rows with the tables.  A function in
+ * a view is called with the rights of whoever reads the view, who can call it
+ * alone too: what is not for everybody is decided here.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -17,8 +18,12 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+
+#include "dbos/container.h"
 
 #include "scheduler.h"
 #include "task.h"
@@ -31,23 +36,82 @@ PG_FUNCTION_INFO_V1(dbos_explain_policy);
 PG_FUNCTION_INFO_V1(dbos_start);
 PG_FUNCTION_INFO_V1(dbos_stop);
 
-/* (id, pid, started_at, progress, note) of the tasks that run in this database. */
+typedef enum Sight
+{
+	SEES_NOTHING,
+	SEES_THAT_IT_RUNS,
+	SEES_CONTENT
+} Sight;
+
+/* What the caller may know of the tasks that the workers run; those that have ended are not seen. */
+static Sight *
+sight_of_running(const DbosWorker *workers, int count)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT r.place::pg_catalog.int4, t.role::pg_catalog.oid, t.container_id"
+		" FROM ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY r(id, place)"
+		" JOIN dbos.task t ON t.shard OPERATOR(pg_catalog.=) ((r.id OPERATOR(pg_catalog.&) 15)::pg_catalog.int2)"
+		" AND t.id OPERATOR(pg_catalog.=) r.id",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID},
+	};
+	Sight	   *sight = palloc0(Max(count, 1) * sizeof(Sight));
+	Datum	   *ids = palloc(Max(count, 1) * sizeof(Datum));
+	Oid			user = GetUserId();
+	bool		admin = dbos_is_admin(user);
+	bool		monitor = dbos_is_monitor(user);
+	Datum		value;
+	uint64		found;
+	DbosOwnerScope scope;
+
+	for (int i = 0; i < count; i++)
+		ids[i] = Int64GetDatum(workers[i].database == MyDatabaseId ? workers[i].task : 0);
+	value = PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	dbos_owner_begin(&scope);
+	found = dbos_plan_execute(&plan, &value, NULL, true, 0);
+	for (uint64 i = 0; i < found; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		null;
+		int			place = DatumGetInt32(SPI_getbinval(row, desc, 1, &null)) - 1;
+		Oid			role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &null));
+
+		if (!dbos_container_contains(dbos_context_container(),
+									 DatumGetInt32(SPI_getbinval(row, desc, 3, &null))))
+			continue;
+		if (admin || has_privs_of_role(user, role))
+			sight[place] = SEES_CONTENT;
+		else if (monitor)
+			sight[place] = SEES_THAT_IT_RUNS;
+	}
+	dbos_owner_end(&scope);
+	return sight;
+}
+
+/*
+ * (id, pid, started_at, progress, note) of the tasks that run in this database.
+ * Whoever reads dbos.tasks may call it, so it decides itself who sees what.
+ */
 Datum
 dbos_running_tasks(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			count;
 	DbosWorker *workers;
+	Sight	   *sight;
 
 	InitMaterializedSRF(fcinfo, 0);
 	workers = dbos_workers_copy(&count);
+	sight = sight_of_running(workers, count);
 	for (int i = 0; i < count; i++)
 	{
 		DbosWorker *worker = &workers[i];
 		Datum		values[5];
 		bool		nulls[5] = {false};
 
-		if (worker->task == 0 || worker->database != MyDatabaseId || worker->is_scheduler)
+		if (worker->task == 0 || worker->database != MyDatabaseId || worker->is_scheduler ||
+			sight[i] == SEES_NOTHING)
 			continue;
 		values[0] = Int64GetDatum(worker->task);
 		values[1] = Int32GetDatum(worker->pid);
@@ -55,7 +119,7 @@ dbos_running_tasks(PG_FUNCTION_ARGS)
 		values[3] = Float4GetDatum(worker->progress);
 		nulls[3] = worker->progress < 0;
 		values[4] = CStringGetTextDatum(worker->note);
-		nulls[4] = worker->note[0] == '\0';
+		nulls[4] = worker->note[0] == '\0' || sight[i] != SEES_CONTENT;
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

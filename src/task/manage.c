@@ -216,12 +216,29 @@ dbos_cancel(PG_FUNCTION_ARGS)
 
 /* ---- retry ---- */
 
+/*
+ * A task runs in a session of whoever was logged in, and its body may have been
+ * replaced since by the role that it runs as: to have it run again takes the
+ * rights of both, or those of dbos_admin.
+ */
+static void
+require_session_role(Oid caller, int64 task, Oid session_role)
+{
+	if (may_manage(caller, session_role))
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("permission denied to retry task " INT64_FORMAT, task),
+			errdetail("It was submitted in a session of another role, and would run in one again."),
+			errhint("Whoever submitted it, or a member of dbos_admin, can retry it."));
+}
+
 /* Puts a failed or cancelled task back among those that wait, as it was submitted. */
 Datum
 dbos_retry(PG_FUNCTION_ARGS)
 {
 	static DbosPlan lock = {
-		.sql = "SELECT state, finished_at FROM dbos.task_history WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		.sql = "SELECT state, session_role::pg_catalog.oid FROM dbos.task_history WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
 		.nargs = 1,
 		.argtypes = {INT8OID},
 	};
@@ -265,7 +282,10 @@ dbos_retry(PG_FUNCTION_ARGS)
 	dbos_owner_begin(&scope);
 	/* A twin may have been quicker: the row is looked at again under its lock. */
 	if (view.ended && dbos_plan_execute(&lock, values, NULL, false, 1) == 1)
+	{
 		state = TextDatumGetCString(column(1, &null));
+		require_session_role(scope.user, task, DatumGetObjectId(column(2, &null)));
+	}
 	if (strcmp(state, DBOS_FAILED) != 0 && strcmp(state, DBOS_CANCELLED) != 0)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -51,6 +51,10 @@
 #define CANCEL_REPEAT_MS 500
 /* Old history is looked for this often. */
 #define RETENTION_INTERVAL_MS (10 * 60 * 1000)
+/* What could not be done is tried again after this. */
+#define LOOK_AGAIN_MS 1000
+/* Nobody's lock may keep the scheduler of all from its other duties for longer. */
+#define LOCK_TIMEOUT "1s"
 /* A login that was refused for a reason that may pass is tried again after this. */
 #define REFUSAL_RETRY_MS 1000
 
@@ -58,6 +62,8 @@ static MemoryContext round_context = NULL;
 static TimestampTz begun = 0;
 static TimestampTz last_work = 0;
 static TimestampTz last_retention = 0;
+/* When what failed, or was locked, is tried again; 0: nothing was. */
+static TimestampTz look_again_at = 0;
 static DbosWorkerAddress self;
 
 static DbosDatabase *
@@ -66,18 +72,29 @@ my_database(void)
 	return dbos_database_find(MyDatabaseId, true);
 }
 
+/* Dependent tasks that could not be looked at now are looked at with the others, a little later. */
+static void
+check_all_again(void)
+{
+	look_again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_AGAIN_MS);
+	if (dbos_task_shared == NULL)
+		return;
+	DBOS_TASK_LOCK();
+	my_database()->check_all = true;
+	DBOS_TASK_UNLOCK();
+}
+
 /* What failed is looked at again, but not at full speed. */
 static void
 look_again_later(void)
 {
+	check_all_again();
 	if (dbos_task_shared == NULL)
 	{
 		pg_usleep(100000L);
 		return;
 	}
 	DBOS_TASK_LOCK();
-	my_database()->next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000);
-	my_database()->check_all = true;
 	my_database()->opened = false;
 	DBOS_TASK_UNLOCK();
 }
@@ -417,7 +434,13 @@ check_dependencies(void *argument)
 {
 	static DbosPlan lock = {
 		.sql = "SELECT t.unmet FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1"
-		" AND t.id OPERATOR(pg_catalog.=) $2 AND t.unmet OPERATOR(pg_catalog.>) 0 FOR UPDATE",
+		" AND t.id OPERATOR(pg_catalog.=) $2 AND t.unmet OPERATOR(pg_catalog.>) 0 FOR UPDATE SKIP LOCKED",
+		.nargs = 2,
+		.argtypes = {INT2OID, INT8OID},
+	};
+	static DbosPlan there = {
+		.sql = "SELECT 1 FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1"
+		" AND t.id OPERATOR(pg_catalog.=) $2 AND t.unmet OPERATOR(pg_catalog.>) 0",
 		.nargs = 2,
 		.argtypes = {INT2OID, INT8OID},
 	};
@@ -456,6 +479,9 @@ check_dependencies(void *argument)
 	dbos_owner_begin(&scope);
 	if (dbos_plan_execute(&lock, values, NULL, false, 1) == 0)
 	{
+		/* Whoever cancels it and does not commit must not stop everybody's scheduler. */
+		if (dbos_plan_execute(&there, values, NULL, true, 1) > 0)
+			check_all_again();
 		dbos_owner_end(&scope);
 		return;
 	}
@@ -792,6 +818,7 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	self = *address;
 	round_context = AllocSetContextCreate(TopMemoryContext, "dbos scheduler round",
 										  ALLOCSET_DEFAULT_SIZES);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	if (!dbos_worker_attach(address))
 		return false;
 	active = database_state(&state);
@@ -980,6 +1007,10 @@ dbos_scheduler_round(void)
 	/* Once a day in any case, for the next day's partition. */
 	if (due == 0 || due > next_midnight(now))
 		due = next_midnight(now);
+	if (look_again_at != 0 && due > look_again_at)
+		due = look_again_at;
+	if (look_again_at <= now)
+		look_again_at = 0;
 
 	if (did)
 		last_work = now;

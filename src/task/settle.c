@@ -94,6 +94,9 @@ make_partition(const char *name, int year, int month, int mday)
 	char	   *command;
 
 	dbos_owner_begin(&scope);
+	/* It is everybody's: not where the settings of the session that happens to make it would put it. */
+	(void) set_config_option("default_tablespace", "", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("default_table_access_method", "heap", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	command = psprintf("CREATE TABLE dbos.%s (LIKE dbos.task_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", name);
 	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not make partition \"%s\"", name);

@@ -49,6 +49,7 @@
 PG_FUNCTION_INFO_V1(dbos_submit);
 PG_FUNCTION_INFO_V1(dbos_submit_many);
 PG_FUNCTION_INFO_V1(dbos_submit_sql);
+PG_FUNCTION_INFO_V1(dbos_guard_task);
 
 /* Idempotency and partition keys are bookkeeping, and indexed: no documents. */
 #define MAX_KEY_BYTES	1024
@@ -226,6 +227,22 @@ dbos_submit_many(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/*
+ * Trigger on dbos.task for statements; our own writing of rows passes it by or
+ * is done as dbos_owner.  Raises 42501 for everybody else but a superuser.
+ */
+Datum
+dbos_guard_task(PG_FUNCTION_ARGS)
+{
+	if (GetUserId() != dbos_owner_oid() && !superuser())
+		ereport(ERROR,
+				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("permission denied for table task"),
+				errdetail("Its rows say as whom a task runs."),
+				errhint("Use dbos.submit()."));
+	return PointerGetDatum(NULL);
+}
+
 /* ---- who may submit, and where ---- */
 
 static void
@@ -260,8 +277,8 @@ check_roles(Oid session_role, Oid role)
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("role \"%s\" cannot run a task as \"%s\"",
 					   GetUserNameFromId(session_role, false), GetUserNameFromId(role, false)),
-				errdetail("A task runs in a session of the role that is logged in, which is no member of the current one, as in a SECURITY DEFINER function of another owner."),
-				errhint("Submit outside of that function, or make it SECURITY INVOKER."));
+				errdetail("A task runs in a session of the role that is logged in, which may not set the current one."),
+				errhint("Submit as a role that SET ROLE would allow."));
 	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(session_role));
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
@@ -286,6 +303,28 @@ check_roles(Oid session_role, Oid role)
 	checked_role = role;
 }
 
+/*
+ * Inside a function of another owner's that is SECURITY DEFINER, or a trigger of
+ * a foreign key, the server forbids to change the role: whoever wrote it must not
+ * get at the session that called it.  The task would be free of that and could
+ * RESET ROLE, so that whose trigger a superuser fires would become one.
+ */
+static void
+refuse_borrowed_session(void)
+{
+	Oid			session_role = GetSessionUserId();
+	Oid			role = GetUserId();
+
+	if (!InLocalUserIdChange() || role == session_role)
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("role \"%s\" cannot run a task as \"%s\"",
+				   GetUserNameFromId(session_role, false), GetUserNameFromId(role, false)),
+			errdetail("A task runs in a session of the role that is logged in, which a SECURITY DEFINER function of another owner must not reach."),
+			errhint("Submit outside of that function, or make it SECURITY INVOKER."));
+}
+
 static void
 submit_allowed(const char *command)
 {
@@ -298,6 +337,7 @@ submit_allowed(const char *command)
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("cannot submit a task within a security-restricted operation"),
 				errdetail("That is the maintenance of an index or a materialized view, and the like."));
+	refuse_borrowed_session();
 	check_roles(GetSessionUserId(), GetUserId());
 }
 

@@ -6,7 +6,8 @@
  * What these statements would say is fixed, and starting the executor for them
  * costs more than all that they do.  The meaning is that of SELECT ... FOR UPDATE,
  * and of DELETE ... RETURNING feeding an INSERT; no code of a user can run in
- * them, since our indexes are on plain columns and our tables have no triggers.
+ * them, since our indexes are on plain columns and the one trigger of our tables is
+ * for statements that others write.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
