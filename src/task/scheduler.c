@@ -928,7 +928,7 @@ start_executors(void *argument)
 static bool
 round_by_tables(void)
 {
-	int64		crashed[DBOS_MAX_CRASHES];
+	DbosDeadNote dead[DBOS_MAX_CRASHES];
 	int			count;
 	bool		work = false;
 	TimestampTz now;
@@ -938,9 +938,13 @@ round_by_tables(void)
 		TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), TABLES_SLICE_MS) ||
 		TimestampDifferenceExceeds(last_work, GetCurrentTimestamp(), TABLES_LINGER_MS))
 		return false;
-	count = dbos_worker_notes_of_dead(crashed, lengthof(crashed));
+	count = dbos_worker_notes_of_dead(dead, lengthof(dead));
 	for (int i = 0; i < count; i++)
-		do_duty("count a crash", count_crash, &crashed[i]);
+	{
+		do_duty("count a crash", count_crash, &dead[i].task);
+		/* Only now: an idle executor that is quicker would run the task uncounted. */
+		dbos_worker_note_taken(&dead[i]);
+	}
 	check_dependents_of(0);
 	work |= handle_clock();
 	deliver_cancellations();

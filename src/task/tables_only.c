@@ -243,6 +243,11 @@ dbos_tables_pop(Oid session_role, DbosTaskKey *key, int64 *alternatives, int *co
 		}
 		if (!dbos_only_try(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id))
 			continue;
+		if (dbos_worker_note_names(id))
+		{
+			dbos_only_release(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id);
+			continue;
+		}
 		my_queue_place = DBOS_NOBODY;
 		if (limited)
 		{

@@ -153,6 +153,13 @@ typedef struct DbosCrash
 	int64		task;
 } DbosCrash;
 
+/* The same without shared memory: where the process had noted what it ran. */
+typedef struct DbosDeadNote
+{
+	int			number;
+	int64		task;
+} DbosDeadNote;
+
 /* A worker that could not log in: its role's tasks are failed with this by the scheduler. */
 typedef struct DbosRefusal
 {
@@ -272,7 +279,9 @@ extern Oid *dbos_connectable_databases(int *count);
 extern void dbos_worker_note(int64 task);
 extern void dbos_worker_note_read(void);
 extern bool dbos_worker_note_is_open(int number);
-extern int	dbos_worker_notes_of_dead(int64 *tasks, int limit);
+extern bool dbos_worker_note_names(int64 task);
+extern int	dbos_worker_notes_of_dead(DbosDeadNote *found, int limit);
+extern void dbos_worker_note_taken(const DbosDeadNote *note);
 
 /* ---- scheduler.c ---- */
 extern Jsonb *dbos_login_obstacle(Oid role);

@@ -62,6 +62,7 @@ typedef struct TaskNote
 	int64		task;			/* 0: none */
 	Oid			database;
 	int			pid;
+	TimestampTz started;		/* the server that wrote it */
 } TaskNote;
 
 int			dbos_my_worker = DBOS_NOBODY;
@@ -101,6 +102,7 @@ dbos_worker_note(int64 task)
 		return;
 	my_note->database = MyDatabaseId;
 	my_note->pid = MyProcPid;
+	my_note->started = PgStartTime;
 	my_note->task = task;
 }
 
@@ -112,9 +114,24 @@ dbos_worker_note_is_open(int number)
 	return notes != NULL && notes[number].task != 0;
 }
 
-/* Takes the notes of processes that ended while they ran a task of this database. */
+/*
+ * Whether another process noted that it began this task of our database.  Such a
+ * task is left alone: either it runs, or its process has ended and the crash
+ * shall be counted before the task is run again.
+ */
+bool
+dbos_worker_note_names(int64 task)
+{
+	notes_map();
+	for (int i = 0; notes != NULL && i < max_worker_processes; i++)
+		if (notes[i].task == task && notes[i].database == MyDatabaseId && &notes[i] != my_note)
+			return true;
+	return false;
+}
+
+/* Finds the notes of processes that ended while they ran a task of this database. */
 int
-dbos_worker_notes_of_dead(int64 *tasks, int limit)
+dbos_worker_notes_of_dead(DbosDeadNote *found, int limit)
 {
 	int			count = 0;
 
@@ -122,12 +139,19 @@ dbos_worker_notes_of_dead(int64 *tasks, int limit)
 	for (int i = 0; notes != NULL && i < max_worker_processes && count < limit; i++)
 	{
 		if (notes[i].task == 0 || notes[i].database != MyDatabaseId ||
-			BackendPidGetProc(notes[i].pid) != NULL)
+			(notes[i].started == PgStartTime && BackendPidGetProc(notes[i].pid) != NULL))
 			continue;
-		tasks[count++] = notes[i].task;
-		notes[i].task = 0;
+		found[count].number = i;
+		found[count++].task = notes[i].task;
 	}
 	return count;
+}
+
+/* What one of them said is counted; the task is free for others. */
+void
+dbos_worker_note_taken(const DbosDeadNote *note)
+{
+	notes[note->number].task = 0;
 }
 
 /* After a restart: what ran in a process that was killed goes to the crash list. */
