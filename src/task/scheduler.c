@@ -617,10 +617,45 @@ handle_events(void)
 
 /* ---- crashes and refused logins ---- */
 
+typedef struct CrashCount
+{
+	int64		task;
+	bool		counted;
+} CrashCount;
+
 static void
 count_crash(void *argument)
 {
-	dbos_task_crash_counted(*(int64 *) argument);
+	CrashCount *crash = argument;
+
+	crash->counted = dbos_task_crash_counted(crash->task);
+}
+
+/* False when it could not be counted now, and is to be counted later. */
+static bool
+crash_counted(int64 task)
+{
+	CrashCount	crash = {.task = task};
+
+	do_duty("count a crash", count_crash, &crash);
+	if (!crash.counted)
+		look_again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_AGAIN_MS);
+	return crash.counted;
+}
+
+/* Puts a crash back among those that are to be counted. */
+static void
+keep_crash(int64 task)
+{
+	DbosTaskShared *shared = dbos_task_shared;
+
+	DBOS_TASK_LOCK();
+	if (shared->ncrashes < DBOS_MAX_CRASHES)
+	{
+		shared->crashes[shared->ncrashes].database = MyDatabaseId;
+		shared->crashes[shared->ncrashes++].task = task;
+	}
+	DBOS_TASK_UNLOCK();
 }
 
 static bool
@@ -642,7 +677,8 @@ handle_crashes(void)
 	shared->ncrashes = kept;
 	DBOS_TASK_UNLOCK();
 	for (int i = 0; i < count; i++)
-		do_duty("count a crash", count_crash, &tasks[i]);
+		if (!crash_counted(tasks[i]))
+			keep_crash(tasks[i]);
 	return count > 0;
 }
 
@@ -941,9 +977,9 @@ round_by_tables(void)
 	count = dbos_worker_notes_of_dead(dead, lengthof(dead));
 	for (int i = 0; i < count; i++)
 	{
-		do_duty("count a crash", count_crash, &dead[i].task);
-		/* Only now: an idle executor that is quicker would run the task uncounted. */
-		dbos_worker_note_taken(&dead[i]);
+		/* Only then: an idle executor that is quicker would run the task uncounted. */
+		if (crash_counted(dead[i].task))
+			dbos_worker_note_taken(&dead[i]);
 	}
 	check_dependents_of(0);
 	work |= handle_clock();

@@ -336,7 +336,7 @@ dbos_task_attempt_failed(int64 task, Jsonb *error, const DbosAttempt *attempt)
 }
 
 /* The worker of a task ended while it ran it: counts that, and has the task tried again or ended. */
-void
+bool
 dbos_task_crash_counted(int64 task)
 {
 	static DbosPlan count = {
@@ -350,12 +350,17 @@ dbos_task_crash_counted(int64 task)
 	FoundTask	found;
 	DbosQueueFacts facts;
 	int			limit;
+	DbosTaskRow row;
 
+	/* Who has run it again meanwhile holds its row until that run has ended. */
+	if (!dbos_task_row_lock(task, LockWaitSkip, &row))
+		return !row.busy;
+	dbos_task_row_close(&row);
 	dbos_owner_begin(&scope);
 	if (!find_task(task, &found))
 	{
 		dbos_owner_end(&scope);
-		return;
+		return true;
 	}
 	limit = Max(found.max_attempts, dbos_task_crash_limit);
 	(void) dbos_plan_execute(&count, values, NULL, false, 0);
@@ -374,4 +379,5 @@ dbos_task_crash_counted(int64 task)
 												psprintf("task ended its worker %d times", found.crashes + 1),
 												"A worker exited or was killed each time that it ran this task.",
 												"Find out why from the server's log, then retry the task."), NULL);
+	return true;
 }
