@@ -9,9 +9,9 @@ COMMENT ON FUNCTION dbos.host_process_link(integer, bigint, text) IS 'where exe,
 CREATE FUNCTION dbos.host_process_cmdline(pid integer, start bigint) RETURNS text
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_host_process_cmdline';
 COMMENT ON FUNCTION dbos.host_process_cmdline(integer, bigint) IS 'arguments of a process, for dbos_monitor; read dbos.host_processes';
-CREATE FUNCTION dbos.host_process_id(pid integer, is_user boolean, which integer) RETURNS bigint
+CREATE FUNCTION dbos.host_process_id(pid integer, start bigint, is_user boolean, which integer) RETURNS bigint
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_host_process_id';
-COMMENT ON FUNCTION dbos.host_process_id(integer, boolean, integer) IS 'user or group of a process: 0 real, 1 effective, 2 saved; read dbos.host_processes';
+COMMENT ON FUNCTION dbos.host_process_id(integer, bigint, boolean, integer) IS 'user or group of a process: 0 real, 1 effective, 2 saved; read dbos.host_processes';
 CREATE FUNCTION dbos.host_process_io(pid integer, start bigint, written boolean) RETURNS bigint
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_host_process_io';
 COMMENT ON FUNCTION dbos.host_process_io(integer, bigint, boolean) IS 'bytes that a process read from disk or wrote to it, for dbos_monitor; read dbos.host_processes';
@@ -32,12 +32,12 @@ CREATE FUNCTION dbos.host_list_processes(OUT pid integer,
 	RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1300 ROWS 130 AS 'MODULE_PATHNAME', 'dbos_host_list_processes';
 COMMENT ON FUNCTION dbos.host_list_processes() IS 'read dbos.host_processes';
 CREATE VIEW dbos.host_processes AS
-	SELECT p.pid, p.name, dbos.host_process_link(p.pid, p.start, 'exe') AS path, dbos.host_process_cmdline(p.pid, p.start) AS cmdline, p.state, dbos.host_process_link(p.pid, p.start, 'cwd') AS cwd, dbos.host_process_link(p.pid, p.start, 'root') AS root, dbos.host_process_id(p.pid, true, 0) AS uid, dbos.host_process_id(p.pid, false, 0) AS gid, dbos.host_process_id(p.pid, true, 1) AS euid, dbos.host_process_id(p.pid, false, 1) AS egid, dbos.host_process_id(p.pid, true, 2) AS suid, dbos.host_process_id(p.pid, false, 2) AS sgid, p.resident_size, p.total_size, p.user_time, p.system_time, dbos.host_process_io(p.pid, p.start, false) AS disk_bytes_read, dbos.host_process_io(p.pid, p.start, true) AS disk_bytes_written, p.start_time, p.start, p.parent, p.pgroup, p.threads, p.nice
+	SELECT p.pid, p.name, dbos.host_process_link(p.pid, p.start, 'exe') AS path, dbos.host_process_cmdline(p.pid, p.start) AS cmdline, p.state, dbos.host_process_link(p.pid, p.start, 'cwd') AS cwd, dbos.host_process_link(p.pid, p.start, 'root') AS root, dbos.host_process_id(p.pid, p.start, true, 0) AS uid, dbos.host_process_id(p.pid, p.start, false, 0) AS gid, dbos.host_process_id(p.pid, p.start, true, 1) AS euid, dbos.host_process_id(p.pid, p.start, false, 1) AS egid, dbos.host_process_id(p.pid, p.start, true, 2) AS suid, dbos.host_process_id(p.pid, p.start, false, 2) AS sgid, p.resident_size, p.total_size, p.user_time, p.system_time, dbos.host_process_io(p.pid, p.start, false) AS disk_bytes_read, dbos.host_process_io(p.pid, p.start, true) AS disk_bytes_written, p.start_time, p.start, p.parent, p.pgroup, p.threads, p.nice
 	FROM dbos.host_list_processes() p;
 COMMENT ON VIEW dbos.host_processes IS 'a row of each process that the machine runs; in a container, of the session''s own. Example: SELECT pid, name, resident_size FROM dbos.host_processes ORDER BY resident_size DESC LIMIT 5;';
 COMMENT ON COLUMN dbos.host_processes.pid IS 'process id';
 COMMENT ON COLUMN dbos.host_processes.name IS 'name of the program, as the process gives it; bytes that are no text are shown as \xHH';
-COMMENT ON COLUMN dbos.host_processes.path IS 'the programs file; NULL for who is not in dbos_monitor';
+COMMENT ON COLUMN dbos.host_processes.path IS 'the program''s file; NULL for who is not in dbos_monitor';
 COMMENT ON COLUMN dbos.host_processes.cmdline IS 'arguments, the first 4 kB; NULL for who is not in dbos_monitor';
 COMMENT ON COLUMN dbos.host_processes.state IS 'R running, S sleeping, D waiting for a device, T stopped, Z ended and not waited for, I idle';
 COMMENT ON COLUMN dbos.host_processes.cwd IS 'working directory; NULL for who is not in dbos_monitor';
@@ -135,7 +135,7 @@ COMMENT ON COLUMN dbos.host_mounts.device IS 'what is mounted';
 COMMENT ON COLUMN dbos.host_mounts.path IS 'where';
 COMMENT ON COLUMN dbos.host_mounts.type IS 'kind of file system';
 COMMENT ON COLUMN dbos.host_mounts.flags IS 'options';
-COMMENT ON COLUMN dbos.host_mounts.blocks_size IS 'bytes of a block; NULL, as the sizes below, where another machine or program would have to be asked';
+COMMENT ON COLUMN dbos.host_mounts.blocks_size IS 'bytes of a block; NULL, as the sizes below, where another machine or program would have to be asked, or a later mount hides this one';
 COMMENT ON COLUMN dbos.host_mounts.blocks IS 'blocks in all';
 COMMENT ON COLUMN dbos.host_mounts.blocks_free IS 'blocks that are free';
 COMMENT ON COLUMN dbos.host_mounts.blocks_available IS 'blocks that an ordinary user can have';
@@ -222,7 +222,7 @@ CREATE VIEW dbos.host_disks AS
 COMMENT ON VIEW dbos.host_disks IS 'a row of each block device and partition, with what went through it since boot. Example: SELECT name, bytes_written FROM dbos.host_disks ORDER BY bytes_written DESC;';
 COMMENT ON COLUMN dbos.host_disks.name IS 'name of the device';
 COMMENT ON COLUMN dbos.host_disks.model IS 'what it is';
-COMMENT ON COLUMN dbos.host_disks.size IS 'bytes';
+COMMENT ON COLUMN dbos.host_disks.size IS 'bytes (in osquery: blocks of 512)';
 COMMENT ON COLUMN dbos.host_disks.block_size IS 'bytes of a block; of whole devices';
 COMMENT ON COLUMN dbos.host_disks.reads IS 'reads completed';
 COMMENT ON COLUMN dbos.host_disks.bytes_read IS 'bytes read';
@@ -257,9 +257,9 @@ CREATE VIEW dbos.host_interfaces AS
 COMMENT ON VIEW dbos.host_interfaces IS 'a row of each network interface, with its counters; none in a container. Example: SELECT interface, addresses, ibytes, obytes FROM dbos.host_interfaces;';
 COMMENT ON COLUMN dbos.host_interfaces.interface IS 'name';
 COMMENT ON COLUMN dbos.host_interfaces.mac IS 'hardware address';
-COMMENT ON COLUMN dbos.host_interfaces.type IS 'kind, as in the kernels if_arp.h';
+COMMENT ON COLUMN dbos.host_interfaces.type IS 'kind, as in the kernel''s if_arp.h';
 COMMENT ON COLUMN dbos.host_interfaces.mtu IS 'largest packet';
-COMMENT ON COLUMN dbos.host_interfaces.flags IS 'as in the kernels if.h';
+COMMENT ON COLUMN dbos.host_interfaces.flags IS 'as in the kernel''s if.h';
 COMMENT ON COLUMN dbos.host_interfaces.link_speed IS 'Mbit/s; NULL or -1 where there is none';
 COMMENT ON COLUMN dbos.host_interfaces.addresses IS 'IP addresses';
 COMMENT ON COLUMN dbos.host_interfaces.ipackets IS 'packets in';
@@ -274,7 +274,7 @@ COMMENT ON COLUMN dbos.host_interfaces.collisions IS 'collisions';
 
 REVOKE ALL ON FUNCTION dbos.host_process_link(integer, bigint, text),
 	dbos.host_process_cmdline(integer, bigint),
-	dbos.host_process_id(integer, boolean, integer),
+	dbos.host_process_id(integer, bigint, boolean, integer),
 	dbos.host_process_io(integer, bigint, boolean),
 	dbos.host_list_processes(),
 	dbos.host_list_threads(),
@@ -286,7 +286,7 @@ REVOKE ALL ON FUNCTION dbos.host_process_link(integer, bigint, text),
 	dbos.host_list_interfaces() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.host_process_link(integer, bigint, text),
 	dbos.host_process_cmdline(integer, bigint),
-	dbos.host_process_id(integer, boolean, integer),
+	dbos.host_process_id(integer, bigint, boolean, integer),
 	dbos.host_process_io(integer, bigint, boolean),
 	dbos.host_list_processes(),
 	dbos.host_list_threads(),

@@ -16,33 +16,54 @@ PG_FUNCTION_INFO_V1(dbos_host_list_cpus);
 /* user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice */
 #define TIMES 10
 
-/* The value after "label : " in the paragraph of one processor; NULL when it says nothing of it. */
-static char *
-described(char *cpuinfo, int core, const char *label)
+/* What /proc/cpuinfo says of one processor; NULL where it says nothing. */
+typedef struct Description
 {
-	char		heading[64];
-	char	   *at = cpuinfo;
-	char	   *line;
-	bool		here = false;
-	char	   *copy;
+	char	   *model;
+	char	   *mhz;
+} Description;
 
-	if (cpuinfo == NULL)
-		return NULL;
-	snprintf(heading, sizeof(heading), "%d", core);
-	copy = at = pstrdup(cpuinfo);
-	while ((line = dbos_host_next_line(&at)) != NULL)
+/* More processors than the kernel can have. */
+#define MAX_CORES 65536
+
+/*
+ * Takes cpuinfo apart, in place: a paragraph for each processor, in lines of
+ * "label : value".  The result has *count entries, one for each number of a
+ * processor.  Once for all of them: the file is half a megabyte on big machines.
+ */
+static Description *
+describe(char *cpuinfo, int *count)
+{
+	Description *described = palloc(sizeof(Description));
+	char	   *line;
+	int			core = -1;
+
+	*count = 0;
+	while (cpuinfo != NULL && (line = dbos_host_next_line(&cpuinfo)) != NULL)
 	{
 		char	   *value = strstr(line, ": ");
 
 		if (value == NULL)
 			continue;
+		value += 2;
 		if (strncmp(line, "processor", 9) == 0)
-			here = strcmp(value + 2, heading) == 0;
-		else if (here && strncmp(line, label, strlen(label)) == 0)
-			return value + 2;
+		{
+			core = atoi(value);
+			if (core < 0 || core >= MAX_CORES)
+				core = -1;
+			else if (core >= *count)
+			{
+				described = repalloc(described, (core + 1) * sizeof(Description));
+				memset(described + *count, 0, (core + 1 - *count) * sizeof(Description));
+				*count = core + 1;
+			}
+		}
+		else if (core >= 0 && strncmp(line, "model name", 10) == 0)
+			described[core].model = value;
+		else if (core >= 0 && strncmp(line, "cpu MHz", 7) == 0)
+			described[core].mhz = value;
 	}
-	pfree(copy);
-	return NULL;
+	return described;
 }
 
 /* (core, model, mhz, user, ...) of each CPU; times in milliseconds since boot. */
@@ -51,7 +72,8 @@ dbos_host_list_cpus(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *text;
-	char	   *cpuinfo;
+	Description *described;
+	int			ndescribed;
 	char	   *at;
 	char	   *line;
 
@@ -59,7 +81,7 @@ dbos_host_list_cpus(PG_FUNCTION_ARGS)
 	text = dbos_host_read_all("/proc/stat");
 	if (text == NULL)
 		return (Datum) 0;
-	cpuinfo = dbos_host_read_all("/proc/cpuinfo");
+	described = describe(dbos_host_read_all("/proc/cpuinfo"), &ndescribed);
 	at = text;
 	while ((line = dbos_host_next_line(&at)) != NULL)
 	{
@@ -75,8 +97,8 @@ dbos_host_list_cpus(PG_FUNCTION_ARGS)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		core = (int) strtol(number, &next, 10);
-		model = described(cpuinfo, core, "model name");
-		mhz = described(cpuinfo, core, "cpu MHz");
+		model = core < ndescribed ? described[core].model : NULL;
+		mhz = core < ndescribed ? described[core].mhz : NULL;
 		values[0] = Int32GetDatum(core);
 		nulls[1] = model == NULL;
 		if (model != NULL)

@@ -202,9 +202,9 @@ remember(Recent *recent, int pid, int64 start)
 	clock_gettime(CLOCK_MONOTONIC, &recent->at);
 }
 
-/* Whether the caller may know what belongs to the process's user, and it is still this process. */
+/* Whether this is in the caller's view, and still the process that started then. */
 static bool
-may_look_into(int pid, int64 start)
+is_process(int pid, int64 start)
 {
 	static Recent checked;
 	char		path[64];
@@ -212,7 +212,7 @@ may_look_into(int pid, int64 start)
 	DbosProcessStat stat;
 	ssize_t		length;
 
-	if (!dbos_host_sees_others() || (!dbos_host_in_root() && pid != MyProcPid))
+	if (!dbos_host_in_root() && pid != MyProcPid)
 		return false;
 	if (is_recent(&checked, pid))
 		return checked.start == start;
@@ -222,6 +222,13 @@ may_look_into(int pid, int64 start)
 		return false;
 	remember(&checked, pid, stat.start_ticks);
 	return stat.start_ticks == start;
+}
+
+/* Whether the caller may know what belongs to the process's user. */
+static bool
+may_look_into(int pid, int64 start)
+{
+	return dbos_host_sees_others() && is_process(pid, start);
 }
 
 /* Where exe, cwd or root of a process points to. */
@@ -271,32 +278,42 @@ dbos_host_process_cmdline(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(dbos_host_text(buffer, length));
 }
 
-/* The status file of a process; NULL when it cannot be read. */
-static const char *
-status_of(int pid)
+/* A file of /proc/PID that several columns of a row are taken from. */
+typedef struct RecentFile
 {
-	static char buffer[DBOS_HOST_BUFFER];
-	static Recent inside;
-	char		path[64];
+	const char *name;
+	Recent		inside;
+	char		buffer[DBOS_HOST_BUFFER];
+} RecentFile;
 
-	if (is_recent(&inside, pid))
-		return buffer;
-	inside.pid = 0;
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (dbos_host_read(AT_FDCWD, path, buffer, sizeof(buffer)) <= 0)
-		return NULL;
-	remember(&inside, pid, 0);
-	return buffer;
+/* What stands in it after a label; NULL when it cannot be read. */
+static char *
+read_recent(RecentFile *file, int pid, int64 start, const char *label)
+{
+	char		path[64];
+	char	   *at;
+
+	if (!is_recent(&file->inside, pid) || file->inside.start != start)
+	{
+		file->inside.pid = 0;
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, file->name);
+		if (dbos_host_read(AT_FDCWD, path, file->buffer, sizeof(file->buffer)) <= 0)
+			return NULL;
+		remember(&file->inside, pid, start);
+	}
+	at = strstr(file->buffer, label);
+	return at == NULL ? NULL : at + strlen(label);
 }
 
-/* A user or group id of a process: kind is Uid or Gid; which is 0 real, 1 effective, 2 saved. */
+/* A user or group id of a process; which is 0 real, 1 effective, 2 saved. */
 Datum
 dbos_host_process_id(PG_FUNCTION_ARGS)
 {
 	int			pid = PG_GETARG_INT32(0);
-	bool		user = PG_GETARG_BOOL(1);
-	int			which = PG_GETARG_INT32(2);
-	const char *status;
+	int64		start = PG_GETARG_INT64(1);
+	bool		user = PG_GETARG_BOOL(2);
+	int			which = PG_GETARG_INT32(3);
+	static RecentFile status = {.name = "status"};
 	char	   *at;
 	int64		id = -1;
 
@@ -305,13 +322,11 @@ dbos_host_process_id(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("a process has no id number %d", which),
 				errhint("0 is the real, 1 the effective, 2 the saved one."));
-	if (!dbos_host_in_root() && pid != MyProcPid)
+	if (!is_process(pid, start))
 		PG_RETURN_NULL();
-	status = status_of(pid);
-	at = status ? strstr(status, user ? "\nUid:" : "\nGid:") : NULL;
+	at = read_recent(&status, pid, start, user ? "\nUid:" : "\nGid:");
 	if (at == NULL)
 		PG_RETURN_NULL();
-	at += strlen("\nUid:");
 	for (int i = 0; i <= which; i++)
 		id = strtoll(at, &at, 10);
 	PG_RETURN_INT64(id);
@@ -322,16 +337,15 @@ Datum
 dbos_host_process_io(PG_FUNCTION_ARGS)
 {
 	int			pid = PG_GETARG_INT32(0);
+	int64		start = PG_GETARG_INT64(1);
 	bool		written = PG_GETARG_BOOL(2);
-	const char *label = written ? "\nwrite_bytes: " : "\nread_bytes: ";
-	char		path[64];
-	char		buffer[DBOS_HOST_BUFFER];
+	static RecentFile io = {.name = "io"};
 	char	   *at;
 
-	if (!may_look_into(pid, PG_GETARG_INT64(1)))
+	if (!may_look_into(pid, start))
 		PG_RETURN_NULL();
-	snprintf(path, sizeof(path), "/proc/%d/io", pid);
-	if (dbos_host_read(AT_FDCWD, path, buffer, sizeof(buffer)) <= 0 || (at = strstr(buffer, label)) == NULL)
+	at = read_recent(&io, pid, start, written ? "\nwrite_bytes: " : "\nread_bytes: ");
+	if (at == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_INT64(strtoll(at + strlen(label), NULL, 10));
+	PG_RETURN_INT64(strtoll(at, NULL, 10));
 }

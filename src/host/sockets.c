@@ -85,6 +85,7 @@ read_internet(HTAB *sockets, const char *path, int family, int protocol)
 		Socket	   *found;
 		Socket		one = {0};
 
+		CHECK_FOR_INTERRUPTS();
 		while (count < lengthof(fields) && (fields[count] = dbos_host_next_field(&line)) != NULL)
 			count++;
 		if (count < lengthof(fields) ||
@@ -105,6 +106,12 @@ read_internet(HTAB *sockets, const char *path, int family, int protocol)
 	pfree(text);
 }
 
+/*
+ * The kernel writes a name as it is, so one with a line's end in it makes a line
+ * of its own that may claim any inode.  Such a line tells nothing of an IP socket,
+ * and takes no more than the path from a UNIX socket: two lines claim it then, and
+ * nobody can say which of them is true.  To be called after read_internet().
+ */
 static void
 read_unix(HTAB *sockets)
 {
@@ -119,13 +126,20 @@ read_unix(HTAB *sockets)
 	{
 		char	   *field = NULL;
 		int64		inode = 0;
+		bool		claimed;
 		Socket	   *found;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < 7 && (field = dbos_host_next_field(&line)) != NULL; i++)
 			;
 		if (field == NULL || (inode = strtoll(field, NULL, 10)) == 0)
 			continue;
-		found = hash_search(sockets, &inode, HASH_ENTER, NULL);
+		found = hash_search(sockets, &inode, HASH_ENTER, &claimed);
+		if (claimed)
+		{
+			found->path = NULL;
+			continue;
+		}
 		memset(found, 0, sizeof(*found));
 		found->inode = inode;
 		found->family = AF_UNIX;
@@ -186,6 +200,7 @@ put_sockets_of(ReturnSetInfo *result, HTAB *sockets, int pid)
 		int64		inode;
 		Socket	   *found;
 
+		CHECK_FOR_INTERRUPTS();
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fds[i]);
 		if (dbos_host_read_link(path, target, sizeof(target)) < 0 || strncmp(target, "socket:[", 8) != 0)
 			continue;
@@ -229,10 +244,7 @@ dbos_host_list_sockets(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	FreeDir(proc);
 	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
 		put_sockets_of(result, sockets, pids[i]);
-	}
 	hash_seq_init(&scan, sockets);
 	while ((one = hash_seq_search(&scan)) != NULL)
 		if (!one->shown)

@@ -36,6 +36,7 @@ put_threads(ReturnSetInfo *result, int pid)
 		bool		nulls[9] = {false};
 		ssize_t		length;
 
+		CHECK_FOR_INTERRUPTS();
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tids[i]);
 		length = dbos_host_read(AT_FDCWD, path, buffer, sizeof(buffer));
 		if (length <= 0 || !dbos_host_parse_stat(buffer, length, &stat))
@@ -75,9 +76,6 @@ dbos_host_list_threads(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	FreeDir(proc);
 	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
 		put_threads(result, pids[i]);
-	}
 	return (Datum) 0;
 }

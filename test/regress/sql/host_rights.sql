@@ -25,6 +25,8 @@ SELECT count(DISTINCT pid) > 1 AS others_sockets FROM dbos.host_sockets;
 RESET ROLE;
 
 -- Inside a container.
+SELECT parent AS pid, (SELECT start FROM dbos.host_processes WHERE pid = p.parent) FROM dbos.host_processes p WHERE pid = pg_backend_pid() \gset postmaster_
+SELECT dbos.host_process_link(:postmaster_pid, :postmaster_start, 'cwd') IS NOT NULL AS link, dbos.host_process_id(:postmaster_pid, :postmaster_start, true, 0) IS NOT NULL AS id;
 SELECT dbos.create_container('host_box');
 \c -
 SELECT dbos.enter_container('host_box');
@@ -34,7 +36,8 @@ SELECT count(*) FILTER (WHERE pid IS DISTINCT FROM pg_backend_pid()) AS leaked, 
 SELECT (SELECT count(*) FROM dbos.host_mounts) AS mounts, (SELECT count(*) FROM dbos.host_interfaces) AS interfaces;
 SELECT (SELECT count(*) > 0 FROM dbos.host_cpus) AS cpus, (SELECT count(*) FROM dbos.host_memory) AS memory;
 -- Nor by the functions below the views.
-SELECT dbos.host_process_link(1, 0, 'cwd'), dbos.host_process_cmdline(1, 0), dbos.host_process_id(1, true, 0), dbos.host_process_io(1, 0, true);
+SELECT dbos.host_process_link(:postmaster_pid, :postmaster_start, 'cwd') AS link, dbos.host_process_cmdline(:postmaster_pid, :postmaster_start) AS cmdline,
+	dbos.host_process_id(:postmaster_pid, :postmaster_start, true, 0) AS id, dbos.host_process_io(:postmaster_pid, :postmaster_start, true) AS io;
 \c -
 SELECT dbos.drop_container('host_box');
 DROP ROLE host_nobody, host_user, host_monitor;

@@ -38,11 +38,12 @@ DROP FUNCTION hold();
 
 -- A later process of the same pid is another one.
 SELECT dbos.host_process_link(pid, start, 'exe') IS NOT NULL AS this, dbos.host_process_link(pid, start + 1, 'exe') AS another,
-	dbos.host_process_cmdline(pid, start - 1) AS cmdline, dbos.host_process_io(pid, 0, true) AS io
+	dbos.host_process_cmdline(pid, start - 1) AS cmdline, dbos.host_process_io(pid, 0, true) AS io,
+	dbos.host_process_id(pid, start + 1, true, 0) AS id
 FROM dbos.host_processes WHERE pid = pg_backend_pid();
-SELECT dbos.host_process_link(-1, 0, 'exe'), dbos.host_process_cmdline(0, 0), dbos.host_process_id(2147483647, true, 0), dbos.host_process_io(-2147483648, 0, false);
+SELECT dbos.host_process_link(-1, 0, 'exe'), dbos.host_process_cmdline(0, 0), dbos.host_process_id(2147483647, 0, true, 0), dbos.host_process_io(-2147483648, 0, false);
 SELECT dbos.host_process_link(1, 0, '../../etc/passwd');
-SELECT dbos.host_process_id(pg_backend_pid(), true, 2147483647);
+SELECT dbos.host_process_id(pg_backend_pid(), 0, true, 2147483647);
 
 -- Threads of one process are as many as it says.
 SELECT count(*) = max(p.threads) AS all_threads, bool_or(t.tid = t.pid) AS main_thread

@@ -5,6 +5,8 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
 use POSIX ':sys_wait_h';
 
 my $node = PostgreSQL::Test::Cluster->new('host');
@@ -88,6 +90,21 @@ SKIP:
 	is($node->safe_psql('postgres', "SELECT concat_ws(' ', parent, pgroup, threads, nice) FROM dbos.host_processes WHERE pid = $pid{quotes}"),
 		join(' ', split /\s+/, $ps), 'parent, group, threads and nice value are those of ps');
 }
+
+# The kernel prints the name of a UNIX socket as it is, line ends and all, so anybody can write a line
+# into its table.  That changes nothing of an IP socket, and gives no name to a socket of another.
+my $folder = PostgreSQL::Test::Utils::tempdir();
+chdir $folder or die;
+my $internet = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0) or die;
+my $unix = IO::Socket::UNIX->new(Listen => 1, Local => 'true') or die;
+my $line = '0: 00000002 00000000 00010000 0001 01';
+my @forged = map { IO::Socket::UNIX->new(Listen => 1, Local => "f\n$line " . (stat $_)[1] . ' forged') or die "$!" } $internet, $unix;
+is($node->safe_psql('postgres', "SELECT family, protocol, local_address, local_port, path, state FROM dbos.host_sockets WHERE pid = $$ AND fd = " . fileno($internet)),
+	'2|6|127.0.0.1|' . $internet->sockport . '||LISTEN', 'a forged line says nothing of an IP socket');
+is($node->safe_psql('postgres', "SELECT family, path IS NULL OR path = 'true' FROM dbos.host_sockets WHERE pid = $$ AND fd = " . fileno($unix)),
+	'1|t', 'a forged line names no UNIX socket of another');
+close $_ foreach @forged, $internet, $unix;
+chdir '/';
 
 # Processes come and go while all columns of all of them are read, again and again.
 my $storm = fork();
