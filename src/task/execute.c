@@ -566,6 +566,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 	volatile bool claimed = false;
 	volatile bool ran = false;
 
+	memset(&task, 0, sizeof(task));
 	memset(&attempt, 0, sizeof(attempt));
 	attempt.task = key.id;
 	attempt.started_at = GetCurrentTimestamp();
