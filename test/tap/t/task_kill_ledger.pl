@@ -15,6 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
+my $test = $$;
 my $kills = $ENV{DBOS_TORTURE} ? 1000 : 100;
 my $clients = 3;
 my $seed = $ENV{DBOS_SEED} || 42;
@@ -96,6 +97,8 @@ sub client
 	my $connect = sub {
 		while (1)
 		{
+			# A test that was killed has no END.
+			POSIX::_exit(1) if getppid() != $test;
 			if ($psql) { close($in); close($out); waitpid($psql, 0); }
 			$psql = open3($in, $out, '>&' . fileno($errors), 'psql', '-X', '-A', '-t', '-F', ' ', '-d',
 				$node->connstr('postgres') . " application_name=client$number");
