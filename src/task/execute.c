@@ -564,6 +564,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 	UsageStart	usage;
 	ErrorData  *volatile error = NULL;
 	volatile bool claimed = false;
+	volatile bool busy = false;
 	volatile bool ran = false;
 
 	memset(&task, 0, sizeof(task));
@@ -578,6 +579,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 	{
 		begin_transaction();
 		claimed = claim_task(key.id, &task);
+		busy = task.busy;
 		if (!claimed)
 			commit_transaction();
 		else
@@ -632,7 +634,7 @@ run_task(DbosTaskKey key, const SampledDecision *sample)
 	}
 	if (ran)
 		clean_session();
-	if (!claimed && task.busy && dbos_task_shared != NULL)
+	if (!claimed && busy && dbos_task_shared != NULL)
 		set_aside(key);
 	release_task();
 	QueryCancelPending = false;
