@@ -28,8 +28,11 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "dbos/container.h"
+
 #include "tables_only.h"
 #include "task.h"
+#include "task_row.h"
 
 PG_FUNCTION_INFO_V1(dbos_cancel);
 PG_FUNCTION_INFO_V1(dbos_retry);
@@ -87,39 +90,43 @@ dbos_task_look(int64 task, DbosTaskView *view)
 		.nargs = 1,
 		.argtypes = {INT8OID},
 	};
-	static DbosPlan live = {
-		.sql = "SELECT role::pg_catalog.oid, xmin FROM dbos.task WHERE shard OPERATOR(pg_catalog.=) $2"
-		" AND id OPERATOR(pg_catalog.=) $1 AND dbos.in_container(container_id)",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT2OID},
-	};
-	Datum		values[2] = {Int64GetDatum(task), Int16GetDatum(DBOS_SHARD(task))};
+	Datum		value = Int64GetDatum(task);
 	MemoryContext caller = CurrentMemoryContext;
-	DbosOwnerScope scope;
-	bool		null;
+	DbosTaskGlance glance;
 	bool		known = false;
 
 	memset(view, 0, sizeof(*view));
 	/* What this transaction itself has just done counts too. */
 	if (!IsInParallelMode())
 		CommandCounterIncrement();
+	/* One snapshot for all: a task is in exactly one of the two tables. */
 	PushActiveSnapshot(GetLatestSnapshot());
-	dbos_owner_begin(&scope);
-	/* One snapshot for both: a task is in exactly one of the two tables. */
-	if (dbos_plan_execute(&live, values, NULL, true, 1) == 1)
+	if (dbos_task_row_glance(task, GetActiveSnapshot(), &glance))
 	{
-		known = may_manage(scope.user, DatumGetObjectId(column(1, &null)));
-		view->mine_uncommitted = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column(2, &null)));
+		known = may_manage(GetUserId(), glance.role) &&
+			dbos_container_contains(dbos_context_container(), glance.container);
+		view->mine_uncommitted = !glance.ended && TransactionIdIsCurrentTransactionId(glance.xmin);
+		view->ended = glance.ended;
+		view->state = glance.state;
+		view->result = glance.result;
+		view->error = glance.error;
 	}
-	else if (dbos_plan_execute(&ended, values, NULL, true, 1) == 1)
+	else
 	{
-		known = may_manage(scope.user, DatumGetObjectId(column(1, &null)));
-		view->ended = true;
-		view->state = MemoryContextStrdup(caller, TextDatumGetCString(column(2, &null)));
-		view->result = column_jsonb(caller, 3);
-		view->error = column_jsonb(caller, 4);
+		DbosOwnerScope scope;
+		bool		null;
+
+		dbos_owner_begin(&scope);
+		if (dbos_plan_execute(&ended, &value, NULL, true, 1) == 1)
+		{
+			known = may_manage(scope.user, DatumGetObjectId(column(1, &null)));
+			view->ended = true;
+			view->state = MemoryContextStrdup(caller, TextDatumGetCString(column(2, &null)));
+			view->result = column_jsonb(caller, 3);
+			view->error = column_jsonb(caller, 4);
+		}
+		dbos_owner_end(&scope);
 	}
-	dbos_owner_end(&scope);
 	PopActiveSnapshot();
 	if (!known)
 		no_such_task(task);

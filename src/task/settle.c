@@ -112,6 +112,34 @@ make_partition(const char *name, int year, int month, int mday)
 	dbos_owner_end(&scope);
 }
 
+typedef struct HistoryDay
+{
+	char		name[NAMEDATALEN];	/* of its partition */
+	int			year;
+	int			month;
+	int			mday;
+} HistoryDay;
+
+/* The UTC day of a moment. */
+static HistoryDay
+history_day(TimestampTz at)
+{
+	HistoryDay	day;
+
+	j2date((int) floor((double) at / USECS_PER_DAY) + POSTGRES_EPOCH_JDATE, &day.year, &day.month, &day.mday);
+	snprintf(day.name, sizeof(day.name), "task_history_%04d%02d%02d", day.year, day.month, day.mday);
+	return day;
+}
+
+/* The partition of a moment's UTC day; InvalidOid when it is not there. */
+Oid
+dbos_history_partition_if_any(TimestampTz at)
+{
+	HistoryDay	day = history_day(at);
+
+	return get_relname_relid(day.name, dbos_schema_oid(false));
+}
+
 /*
  * The partition of a moment's UTC day, made if it is not there.  It is no member
  * of the extension, so that a dump carries it like a user's table.  It is looked
@@ -122,25 +150,18 @@ make_partition(const char *name, int year, int month, int mday)
 Oid
 dbos_history_partition(TimestampTz at)
 {
-	int			day = (int) floor((double) at / USECS_PER_DAY);
-	int			year,
-				month,
-				mday;
-	char		name[NAMEDATALEN];
-	Oid			partition;
+	HistoryDay	day = history_day(at);
+	Oid			partition = get_relname_relid(day.name, dbos_schema_oid(false));
 
-	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
-	snprintf(name, sizeof(name), "task_history_%04d%02d%02d", year, month, mday);
-	partition = get_relname_relid(name, dbos_schema_oid(false));
 	if (OidIsValid(partition))
 		return partition;
 	/* Taking the lock also takes in what its former holder made. */
 	LockRelationOid(dbos_relation_oid("task_history"), ShareUpdateExclusiveLock);
-	partition = get_relname_relid(name, dbos_schema_oid(false));
+	partition = get_relname_relid(day.name, dbos_schema_oid(false));
 	if (OidIsValid(partition))
 		return partition;
-	make_partition(name, year, month, mday);
-	return get_relname_relid(name, dbos_schema_oid(false));
+	make_partition(day.name, day.year, day.month, day.mday);
+	return get_relname_relid(day.name, dbos_schema_oid(false));
 }
 
 /* ---- moving ---- */

@@ -307,6 +307,7 @@ typedef struct DbosAttempt
 #define DBOS_CANCELLED	"cancelled"
 
 extern Oid	dbos_history_partition(TimestampTz at);	/* made if it is not there */
+extern Oid	dbos_history_partition_if_any(TimestampTz at);
 
 /* Moves the row to the history; false when it is not there (any more). */
 extern bool dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,

@@ -278,3 +278,107 @@ dbos_task_row_cancelled(int64 task)
 	table_close(relation, NoLock);
 	return found;
 }
+
+/* ---- a look ---- */
+
+static Jsonb *
+jsonb_or_null(TupleTableSlot *slot, enum HistoryColumn column)
+{
+	return slot->tts_isnull[column] ? NULL : DatumGetJsonbPCopy(slot->tts_values[column]);
+}
+
+static bool
+glance_at_live(int64 task, Snapshot snapshot, DbosTaskGlance *glance)
+{
+	Relation	relation = table_open(dbos_relation_oid("task"), AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	bool		found = fetch_task(relation, task, snapshot, slot);
+
+	if (found)
+	{
+		bool		null;
+
+		slot_getallattrs(slot);
+		glance->role = DatumGetObjectId(slot->tts_values[TASK_ROLE]);
+		glance->container = DatumGetInt32(slot->tts_values[TASK_CONTAINER_ID]);
+		glance->xmin = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &null));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+/* The index of a partition on the id; InvalidOid when somebody has dropped it. */
+static Oid
+index_on_id(Relation partition)
+{
+	List	   *indexes = RelationGetIndexList(partition);
+	Oid			found = InvalidOid;
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisvalid && index->rd_index->indkey.values[0] == HISTORY_ID + 1 &&
+			RelationGetIndexPredicate(index) == NIL)
+			found = lfirst_oid(cell);
+		index_close(index, NoLock);
+		if (OidIsValid(found))
+			break;
+	}
+	list_free(indexes);
+	return found;
+}
+
+static bool
+glance_at_partition(Oid oid, int64 task, Snapshot snapshot, DbosTaskGlance *glance)
+{
+	Relation	partition = table_open(oid, AccessShareLock);
+	Oid			index_oid = index_on_id(partition);
+	bool		found = false;
+
+	if (OidIsValid(index_oid) && RelationGetDescr(partition)->natts == HISTORY_COLUMNS)
+	{
+		Relation	index = index_open(index_oid, AccessShareLock);
+		TupleTableSlot *slot = table_slot_create(partition, NULL);
+		IndexScanDesc scan = dbos_index_beginscan(partition, index, snapshot, 1);
+		ScanKeyData key;
+
+		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(task));
+		index_rescan(scan, &key, 1, NULL, 0);
+		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+		if (found)
+		{
+			slot_getallattrs(slot);
+			glance->ended = true;
+			glance->role = DatumGetObjectId(slot->tts_values[HISTORY_ROLE]);
+			glance->container = DatumGetInt32(slot->tts_values[HISTORY_CONTAINER_ID]);
+			glance->state = TextDatumGetCString(slot->tts_values[HISTORY_STATE]);
+			glance->result = jsonb_or_null(slot, HISTORY_RESULT);
+			glance->error = jsonb_or_null(slot, HISTORY_ERROR);
+		}
+		index_endscan(scan);
+		ExecDropSingleTupleTableSlot(slot);
+		index_close(index, NoLock);
+	}
+	table_close(partition, NoLock);
+	return found;
+}
+
+/*
+ * What a snapshot sees of a task that waits, runs, or has ended today, the
+ * results allocated in the current memory context: what a waiter that was just
+ * woken finds.  False when it is older, or not there.
+ */
+bool
+dbos_task_row_glance(int64 task, Snapshot snapshot, DbosTaskGlance *glance)
+{
+	Oid			partition;
+
+	memset(glance, 0, sizeof(*glance));
+	if (glance_at_live(task, snapshot, glance))
+		return true;
+	partition = dbos_history_partition_if_any(GetCurrentTimestamp());
+	return OidIsValid(partition) && glance_at_partition(partition, task, snapshot, glance);
+}

@@ -60,4 +60,18 @@ extern void dbos_task_row_move(DbosTaskRow *row, const char *state, Jsonb *resul
 extern void dbos_task_row_close(DbosTaskRow *row);
 extern bool dbos_task_row_cancelled(int64 task);
 
+/* What a waiter wants to know of a task. */
+typedef struct DbosTaskGlance
+{
+	Oid			role;
+	int32		container;
+	TransactionId xmin;			/* of a task that has not ended */
+	bool		ended;
+	char	   *state;			/* and these of one that has; results may be NULL */
+	Jsonb	   *result;
+	Jsonb	   *error;
+} DbosTaskGlance;
+
+extern bool dbos_task_row_glance(int64 task, Snapshot snapshot, DbosTaskGlance *glance);
+
 #endif							/* DBOS_TASK_ROW_H */
