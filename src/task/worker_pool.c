@@ -405,6 +405,7 @@ static int
 reserve_slot(Oid database, Oid session_role, bool is_scheduler)
 {
 	int			taken = 0;
+	int			executors = 0;
 	int			processes = 0;
 	int			unused = DBOS_NOBODY;
 
@@ -421,11 +422,17 @@ reserve_slot(Oid database, Oid session_role, bool is_scheduler)
 		{
 			processes++;
 			if (worker->state != DBOS_WORKER_WAITING)
+			{
 				taken++;
+				if (!worker->is_scheduler)
+					executors++;
+			}
 		}
 	}
+	/* A place that no scheduler needs at the moment is not one more for executors. */
 	if (unused == DBOS_NOBODY || taken >= worker_places() ||
-		processes >= dbos_worker_process_limit())
+		processes >= dbos_worker_process_limit() ||
+		(!is_scheduler && dbos_max_workers >= 0 && executors >= dbos_max_workers))
 		return DBOS_NOBODY;
 	else
 	{
