@@ -59,7 +59,7 @@ SELECT path, type, blocks FROM dbos.host_mounts WHERE path = '/proc';
 SELECT count(*) > 0 AS rows, count(DISTINCT core) = count(*) AS each_once, bool_and("user" >= 0 AND idle >= 0 AND system >= 0) AS times FROM dbos.host_cpus;
 SELECT count(*) AS rows, bool_and(memory_total > memory_available AND memory_available > 0 AND memory_free > 0) AS sizes FROM dbos.host_memory;
 SELECT bool_and(name IS NOT NULL AND reads >= 0 AND bytes_written >= 0) IS NOT FALSE AS disks FROM dbos.host_disks;
-SELECT interface, '127.0.0.1' = ANY (addresses) AS address, mtu > 1000 AS mtu, ibytes = obytes AS bytes FROM dbos.host_interfaces WHERE interface = 'lo';
+SELECT interface, '127.0.0.1' = ANY (addresses) AS address, coalesce(mtu, 65536) > 1000 AS mtu, ibytes = obytes AS bytes FROM dbos.host_interfaces WHERE interface = 'lo';
 
 -- A query pays for the columns that it names.
 EXPLAIN (COSTS OFF, VERBOSE) SELECT pid, resident_size FROM dbos.host_processes;

@@ -357,7 +357,8 @@ SELECT rights.ended(:task);
 RESET ROLE;
 \echo -- attack 31: maintenance commands, which run in no block, on what others own
 SELECT dbos.submit_sql('VACUUM dbos.task') AS vacuum, dbos.submit_sql('REINDEX TABLE dbos.task') AS reindex, dbos.submit_sql('CREATE DATABASE regress_rights') AS database, dbos.submit_sql('ALTER SYSTEM SET work_mem = ''64kB''') AS system \gset
-SELECT rights.ended(:vacuum), rights.ended(:reindex), rights.ended(:database), rights.ended(:system);
+-- The words are the server's, and not the same in every version.
+SELECT left(rights.ended(:vacuum), 9) AS vacuum, left(rights.ended(:reindex), 5) AS reindex, left(rights.ended(:database), 5) AS database, left(rights.ended(:system), 5) AS system;
 \echo -- attack 32: what a task leaves in its session, found by a task of another role in the same session
 CREATE FUNCTION a32() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -554,7 +555,9 @@ SELECT rights.ended(id) FROM pg_temp.mine;
 \c - regress_rights_writer
 SELECT rights.message($q$INSERT INTO dbos.task SELECT 0, 16, 1, 'postgres', 'postgres', 0, 0, false, 0, NULL, now(), 0, 1, 0, '1 s', 2, NULL, NULL, 's', 'SELECT rights.try(64)', '{}', NULL, NULL, NULL, '{}'$q$, 0);
 SELECT rights.message($q$UPDATE dbos.task SET session_role = 'postgres', role = 'postgres'$q$, 0);
+\set VERBOSITY sqlstate
 COPY dbos.task FROM '/dev/null';
+\set VERBOSITY terse
 \echo -- attack 65: a forged past, to be retried as a superuser
 SELECT inhrelid::regclass AS part FROM pg_inherits WHERE inhparent = 'dbos.task_history'::regclass ORDER BY inhrelid LIMIT 1 \gset
 SELECT relname AS part FROM pg_class WHERE oid = :'part'::regclass \gset
