@@ -4,7 +4,8 @@ DBOS_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" dbos.control
 MODULE_big = dbos
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c bgworkers/*.c)))
 DATA_built = dbos--$(DBOS_VERSION).sql
-DATA = $(wildcard sql/frozen/*.sql)
+# The current version is built; what it was when it was released lies beside the earlier ones.
+DATA = $(filter-out sql/frozen/dbos--$(DBOS_VERSION).sql,$(wildcard sql/frozen/*.sql))
 EXTRA_CLEAN = build
 PG_CPPFLAGS = -I$(srcdir)/include -DDBOS_VERSION='"$(DBOS_VERSION)"' $(DBOS_CPPFLAGS)
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
