@@ -129,6 +129,21 @@ do_duty(const char *what, void (*duty) (void *), void *argument)
 	MemoryContextSwitchTo(old);
 }
 
+/* The ids in the first column of the rows that the last statement returned, in the round's context. */
+static int64 *
+ids_returned(uint64 count)
+{
+	int64	   *ids = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(int64));
+
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		null;
+
+		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+	}
+	return ids;
+}
+
 /* ---- lanes: who has ready tasks ---- */
 
 typedef struct FoundLane
@@ -385,13 +400,7 @@ fail_overdue(void *argument)
 
 	dbos_owner_begin(&scope);
 	count = dbos_plan_execute(&plan, &now, NULL, false, 0);
-	ids = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(int64));
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool		null;
-
-		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-	}
+	ids = ids_returned(count);
 	dbos_owner_end(&scope);
 	for (uint64 i = 0; i < count; i++)
 		(void) dbos_task_settle(ids[i], DBOS_FAILED, NULL,
@@ -560,13 +569,7 @@ find_dependents(void *argument)
 
 	dbos_owner_begin(&scope);
 	list->count = dbos_plan_execute(list->after == 0 ? &of_all : &of_one, &value, NULL, false, 0);
-	list->tasks = MemoryContextAlloc(round_context, Max(list->count, 1) * sizeof(int64));
-	for (uint64 i = 0; i < list->count; i++)
-	{
-		bool		null;
-
-		list->tasks[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-	}
+	list->tasks = ids_returned(list->count);
 	dbos_owner_end(&scope);
 }
 
@@ -738,13 +741,7 @@ fail_refused(void *argument)
 		return;
 	dbos_owner_begin(&scope);
 	count = dbos_plan_execute(&plan, &value, NULL, false, 0);
-	ids = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(int64));
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool		null;
-
-		ids[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-	}
+	ids = ids_returned(count);
 	dbos_owner_end(&scope);
 	for (uint64 i = 0; i < count; i++)
 		(void) dbos_task_settle(ids[i], DBOS_FAILED, NULL, obstacle, NULL);
@@ -928,13 +925,7 @@ find_cancellations(void *argument)
 
 	dbos_owner_begin(&scope);
 	list->count = dbos_plan_execute(&plan, NULL, NULL, true, 0);
-	list->tasks = MemoryContextAlloc(round_context, Max(list->count, 1) * sizeof(int64));
-	for (uint64 i = 0; i < list->count; i++)
-	{
-		bool		null;
-
-		list->tasks[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-	}
+	list->tasks = ids_returned(list->count);
 	dbos_owner_end(&scope);
 }
 
