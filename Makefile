@@ -3,7 +3,9 @@ EXTENSION = dbos
 DBOS_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" dbos.control)
 MODULE_big = dbos
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c bgworkers/*.c)))
-DATA_built = dbos--$(DBOS_VERSION).sql
+# From each earlier version there is a way to the next, and so to this one.
+UPDATES = $(patsubst sql/update/%.order,dbos--%.sql,$(wildcard sql/update/*.order))
+DATA_built = dbos--$(DBOS_VERSION).sql $(UPDATES)
 # The current version is built; what it was when it was released lies beside the earlier ones.
 DATA = $(filter-out sql/frozen/dbos--$(DBOS_VERSION).sql,$(wildcard sql/frozen/*.sql))
 EXTRA_CLEAN = build
@@ -78,6 +80,9 @@ library: all
 SQL_PARTS = $(addprefix sql/,$(shell sed /SPDX/d sql/order))
 dbos--$(DBOS_VERSION).sql: sql/order $(SQL_PARTS)
 	cat $(SQL_PARTS) >$@
+# What changed, then the areas that are new, which stand in sql/ once for both scripts.
+dbos--%.sql: sql/update/%.order $(wildcard sql/*.sql sql/update/*.sql)
+	sed /SPDX/d $< | sed 's|^|sql/|' | xargs cat >$@
 # Every object is made anew when a header or the flags change: at this size a
 # list of who includes what would cost more than it saves.
 $(OBJS): $(wildcard include/dbos/*.h include/dbos/compat/*.h src/*/*.h) Makefile build/flags

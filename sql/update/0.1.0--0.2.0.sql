@@ -1,0 +1,3 @@
+-- 0.1.0--0.2.0.sql: what 0.2.0 changed in objects that 0.1.0 had.  What it added
+-- stands in the areas that 0.1.0--0.2.0.order names.
+-- SPDX-License-Identifier: PostgreSQL
