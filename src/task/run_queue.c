@@ -432,73 +432,115 @@ dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue,
 	}
 }
 
+/* How many of the lane's tasks one worker should take of `limit`: idle ones shall have theirs. */
+static int
+fair_hand(const DbosLane *lane, int limit)
+{
+	int			workers = 0;
+
+	for (int i = 0; i < dbos_task_shared->nworkers; i++)
+	{
+		DbosWorker *worker = dbos_worker_slot(i);
+
+		if (!worker->is_scheduler && worker->database == lane->database &&
+			worker->session_role == lane->session_role &&
+			(worker->state == DBOS_WORKER_IDLE || worker->state == DBOS_WORKER_RUNNING))
+			workers++;
+	}
+	workers = Max(workers, 1);
+	return Max(Min(limit, (lane->count + workers - 1) / workers), 1);
+}
+
+/* The calling worker runs something of this lane from now on. */
+static void
+begin_to_run(DbosWorker *me, const DbosLane *lane, DbosTaskKey key)
+{
+	DbosQueueSlot *queue = queue_claim(lane->database, lane->queue_id);
+	TimestampTz now = GetCurrentTimestamp();
+
+	me->queue_slot = DBOS_NOBODY;
+	if (queue != NULL)
+	{
+		queue->running++;
+		me->queue_slot = queue - dbos_task_shared->queues;
+	}
+	me->task = key.id;
+	me->queue_id = lane->queue_id;
+	me->priority = key.priority;
+	me->state = DBOS_WORKER_RUNNING;
+	me->since = now;
+	me->started_at = now;
+	if (me->serving_since == 0)
+		me->serving_since = now;
+	me->progress = -1;
+	me->note[0] = '\0';
+	me->cancel = false;
+}
+
+/* Takes the first task of a lane that nobody runs; false when there is none. */
+static bool
+take_first(DbosLane *lane, DbosTaskKey *key)
+{
+	while (lane->count > 0)
+	{
+		DbosWorker *runner;
+
+		*key = heap_pop(lane);
+		runner = runner_of(lane->database, key->id);
+		if (runner == NULL)
+			return true;
+		runner->woken = true;
+	}
+	return false;
+}
+
 /*
- * Gives the calling worker the first task of its login, in policy order over
- * all its queues that may run something, and enters it into the worker's slot.
- * False when there is none; the worker is then idle.  *left says that another
- * worker of this login would find something too.
+ * Gives the calling worker the first tasks of its login, in policy order over
+ * all its queues that may run something, and enters the first into the worker's
+ * slot.  They are of one queue, and take one place in it together, since their
+ * worker runs them one after the other.  Returns how many; when there is none the
+ * worker is idle.  *left says that another worker of this login would find
+ * something too.
  *
  * An entry of a task that runs already is dropped.  Its runner may be about to
  * give the task up without having run it, or have asked for another attempt:
  * it is told by `woken`, which means nothing else while a worker runs, and puts
- * the entry back in dbos_run_queue_done.
+ * the entry back at its end.
  */
-bool
-dbos_run_queue_pop(Oid database, Oid session_role, DbosTaskKey *key, int32 *queue_slot, bool *left)
+int
+dbos_run_queue_pop(Oid database, Oid session_role, int limit, DbosTaskKey *keys, bool *left)
 {
 	DbosWorker *me = dbos_worker_slot(dbos_my_worker);
 	bool		pool_was_full = dbos_lane_room() == 0;
-	TimestampTz now = GetCurrentTimestamp();
 	DbosLane   *lane;
+	int			count = 0;
 
 	*left = false;
 	me->woken = false;			/* we look now: a later push wakes us again */
-	while ((lane = first_lane(database, session_role)) != NULL)
+	while (count == 0 && (lane = first_lane(database, session_role)) != NULL)
 	{
-		DbosWorker *runner;
-		DbosQueueSlot *queue;
+		int			most = fair_hand(lane, limit);
 
-		*key = heap_pop(lane);
+		/* As long as another lane's first task would not come before the next one. */
+		while (count < most && (count == 0 || first_lane(database, session_role) == lane) &&
+			   take_first(lane, &keys[count]))
+			count++;
 		lane_want_refill(lane);
-		runner = runner_of(database, key->id);
-		if (runner != NULL)
-		{
-			runner->woken = true;
-			continue;
-		}
-		queue = queue_claim(database, lane->queue_id);
-		*queue_slot = DBOS_NOBODY;
-		if (queue != NULL)
-		{
-			queue->running++;
-			*queue_slot = queue - dbos_task_shared->queues;
-		}
-		me->task = key->id;
-		me->queue_slot = *queue_slot;
-		me->queue_id = lane->queue_id;
-		me->priority = key->priority;
-		me->state = DBOS_WORKER_RUNNING;
-		me->since = now;
-		me->started_at = now;
-		if (me->serving_since == 0)
-			me->serving_since = now;
-		me->progress = -1;
-		me->note[0] = '\0';
-		me->cancel = false;
+	}
+	if (count > 0)
+	{
+		begin_to_run(me, lane, keys[0]);
 		*left = first_lane(database, session_role) != NULL;
-		break;
 	}
 	if (pool_was_full && dbos_lane_room() > 0)
 		room_regained();
-	if (lane != NULL)
-		return true;
 	/* Idle before the lock is let go, or a push in between would wake nobody. */
-	if (me->state == DBOS_WORKER_RUNNING && me->task == 0)
+	if (count == 0 && me->state == DBOS_WORKER_RUNNING && me->task == 0)
 	{
 		me->state = DBOS_WORKER_IDLE;
-		me->since = now;
+		me->since = GetCurrentTimestamp();
 	}
-	return false;
+	return count;
 }
 
 /*

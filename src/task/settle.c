@@ -187,9 +187,10 @@ usage_values(const DbosAttempt *attempt, TimestampTz now, Datum *values, char *n
 	values[7] = Int64GetDatum(attempt->memory_bytes);
 }
 
-bool
-dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
-				 const DbosAttempt *attempt)
+/* Moves a row that this transaction has locked, and what belongs to it, out of the live tables. */
+void
+dbos_task_settle_row(DbosTaskRow *row, int64 task, const char *state, Jsonb *result, Jsonb *error,
+					 const DbosAttempt *attempt)
 {
 	static DbosPlan forget = {
 		.sql = "DELETE FROM dbos.task_cancellation WHERE task_id OPERATOR(pg_catalog.=) $1",
@@ -205,12 +206,8 @@ dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
 	TimestampTz now = attempt ? attempt->finished_at : GetCurrentTimestamp();
 	Datum		value = Int64GetDatum(task);
 	bool		cancelled;
-	DbosTaskRow row;
 
-	if (!dbos_task_row_lock(task, LockWaitBlock, &row))
-		return false;
-	dbos_task_row_move(&row, state, result, error, attempt, now);
-	dbos_task_row_close(&row);
+	dbos_task_row_move(row, state, result, error, attempt, now);
 	cancelled = dbos_task_row_cancelled(task);
 	if (cancelled || strcmp(state, DBOS_SUCCEEDED) != 0)
 	{
@@ -224,6 +221,18 @@ dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
 		dbos_owner_end(&scope);
 	}
 	dbos_pending_event('f', task);
+}
+
+bool
+dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb *error,
+				 const DbosAttempt *attempt)
+{
+	DbosTaskRow row;
+
+	if (!dbos_task_row_lock(task, LockWaitBlock, &row))
+		return false;
+	dbos_task_settle_row(&row, task, state, result, error, attempt);
+	dbos_task_row_close(&row);
 	return true;
 }
 

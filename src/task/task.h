@@ -231,8 +231,8 @@ typedef struct DbosQueueFacts
 
 extern void dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue,
 								DbosTaskKey key);
-extern bool dbos_run_queue_pop(Oid database, Oid session_role, DbosTaskKey *key,
-							   int32 *queue_slot, bool *left);
+extern int	dbos_run_queue_pop(Oid database, Oid session_role, int limit, DbosTaskKey *keys,
+							   bool *left);
 extern void dbos_run_queue_done(int32 queue_slot);
 extern int32 dbos_run_queue_suspend(int32 queue_slot);
 extern int32 dbos_run_queue_resume(Oid database, int32 queue_id);

@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -97,19 +98,51 @@ static const struct
 	{HISTORY_RETRY_BACKOFF, TASK_RETRY_BACKOFF},
 };
 
+/* Where ended tasks of this moment go. */
+typedef struct Destination
+{
+	Relation	partition;
+	EState	   *estate;
+	ResultRelInfo *target;
+	TupleTableSlot *slot;
+} Destination;
+
+/*
+ * What a batch keeps open from its first member's end to its own: opening costs
+ * more than the row.  Nothing else happens between then and there but queries
+ * and changes of rows, since whoever would do more runs alone (company.c).
+ */
+typedef struct KeptOpen
+{
+	Relation	task;
+	Relation	pkey;
+	IndexScanDesc scan;
+	Snapshot	snapshot;		/* as of the batch's second member */
+	Destination to;
+	TimestampTz until;			/* the end of that partition's day */
+} KeptOpen;
+
+static KeptOpen kept_open;		/* task is NULL when nothing is */
+
+static bool
+fetch_by(IndexScanDesc scan, int64 task, TupleTableSlot *slot)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(DBOS_SHARD(task)));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(task));
+	index_rescan(scan, keys, 2, NULL, 0);
+	return index_getnext_slot(scan, ForwardScanDirection, slot);
+}
+
 /* Fetches the version of a task's row that the snapshot sees. */
 static bool
 fetch_task(Relation relation, int64 task, Snapshot snapshot, TupleTableSlot *slot)
 {
 	Relation	index = index_open(dbos_relation_oid("task_pkey"), AccessShareLock);
 	IndexScanDesc scan = dbos_index_beginscan(relation, index, snapshot, 2);
-	ScanKeyData keys[2];
-	bool		found;
+	bool		found = fetch_by(scan, task, slot);
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(DBOS_SHARD(task)));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(task));
-	index_rescan(scan, keys, 2, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	index_endscan(scan);
 	index_close(index, NoLock);
 	return found;
@@ -148,32 +181,44 @@ lock_row(Relation relation, Snapshot snapshot, LockWaitPolicy wait, TupleTableSl
 	return false;
 }
 
+/* Fetches and locks by what is open; false also when nothing was found. */
+static bool
+fetch_and_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
+{
+	bool		locked;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (row->relation == kept_open.task)
+		locked = fetch_by(kept_open.scan, task, row->slot);
+	else
+		locked = fetch_task(row->relation, task, GetActiveSnapshot(), row->slot);
+	locked = locked && lock_row(row->relation, GetActiveSnapshot(), wait, row->slot, &row->busy);
+	PopActiveSnapshot();
+	return locked;
+}
+
 /*
  * Locks the row of a task; false when there is none, or, with LockWaitSkip, when
- * another transaction has it.  The caller closes it; its lock stays.
+ * another transaction has it.  The caller closes it; its lock stays.  It holds no
+ * buffer: user code may run as long as it likes before the row is moved.
  */
 bool
 dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
 {
-	Snapshot	snapshot;
-	bool		locked;
-
 	row->busy = false;
-	row->relation = table_open(dbos_relation_oid("task"), RowExclusiveLock);
+	row->relation = kept_open.task;
+	if (row->relation == NULL)
+		row->relation = table_open(dbos_relation_oid("task"), RowExclusiveLock);
 	if (RelationGetDescr(row->relation)->natts != TASK_COLUMNS)
 		elog(ERROR, "dbos.task has %d columns, not %d",
 			 RelationGetDescr(row->relation)->natts, TASK_COLUMNS);
 	row->slot = table_slot_create(row->relation, NULL);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	snapshot = GetActiveSnapshot();
-	locked = fetch_task(row->relation, task, snapshot, row->slot) &&
-		lock_row(row->relation, snapshot, wait, row->slot, &row->busy);
-	PopActiveSnapshot();
-	if (!locked)
+	if (!fetch_and_lock(task, wait, row))
 	{
 		dbos_task_row_close(row);
 		return false;
 	}
+	ExecMaterializeSlot(row->slot);
 	slot_getallattrs(row->slot);
 	return true;
 }
@@ -182,7 +227,8 @@ void
 dbos_task_row_close(DbosTaskRow *row)
 {
 	ExecDropSingleTupleTableSlot(row->slot);
-	table_close(row->relation, NoLock);
+	if (row->relation != kept_open.task)
+		table_close(row->relation, NoLock);
 }
 
 static void
@@ -192,30 +238,37 @@ put(TupleTableSlot *slot, enum HistoryColumn column, Datum value)
 	slot->tts_isnull[column] = false;
 }
 
-/*
- * Moves a locked row to the history's partition of this moment.  What is stored
- * out of line is copied by the insert, which therefore comes before the delete.
- */
-void
-dbos_task_row_move(DbosTaskRow *row, const char *state, Jsonb *result, Jsonb *error,
-				   const DbosAttempt *attempt, TimestampTz now)
+static void
+destination_open(Destination *to, TimestampTz now)
 {
-	Relation	partition = table_open(dbos_history_partition(now), RowExclusiveLock);
-	EState	   *estate;
-	ResultRelInfo *target;
-	TupleTableSlot *slot;
-	TM_FailureData failure;
+	to->partition = table_open(dbos_history_partition(now), RowExclusiveLock);
+	if (RelationGetDescr(to->partition)->natts != HISTORY_COLUMNS)
+		elog(ERROR, "%s has %d columns, not %d", RelationGetRelationName(to->partition),
+			 RelationGetDescr(to->partition)->natts, HISTORY_COLUMNS);
+	to->estate = CreateExecutorState();
+	to->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(to->target, to->partition, 0, NULL, 0);
+	ExecOpenIndices(to->target, false);
+	to->slot = MakeSingleTupleTableSlot(RelationGetDescr(to->partition), &TTSOpsVirtual);
+}
+
+static void
+destination_close(Destination *to)
+{
+	ExecDropSingleTupleTableSlot(to->slot);
+	ExecCloseIndices(to->target);
+	FreeExecutorState(to->estate);
+	table_close(to->partition, NoLock);
+}
+
+/* Makes the history's row of a task's row. */
+static void
+fill_history(TupleTableSlot *slot, const DbosTaskRow *row, const char *state, Jsonb *result, Jsonb *error,
+			 const DbosAttempt *attempt, TimestampTz now)
+{
 	int32		attempts = DatumGetInt32(row->slot->tts_values[TASK_ATTEMPT]);
 
-	if (RelationGetDescr(partition)->natts != HISTORY_COLUMNS)
-		elog(ERROR, "%s has %d columns, not %d", RelationGetRelationName(partition),
-			 RelationGetDescr(partition)->natts, HISTORY_COLUMNS);
-	estate = CreateExecutorState();
-	target = makeNode(ResultRelInfo);
-	InitResultRelInfo(target, partition, 0, NULL, 0);
-	ExecOpenIndices(target, false);
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(partition), &TTSOpsVirtual);
-
+	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, sizeof(bool) * HISTORY_COLUMNS);
 	for (int i = 0; i < lengthof(kept); i++)
 	{
@@ -241,18 +294,87 @@ dbos_task_row_move(DbosTaskRow *row, const char *state, Jsonb *result, Jsonb *er
 		put(slot, HISTORY_MEMORY_BYTES, Int64GetDatum(attempt->memory_bytes));
 	}
 	ExecStoreVirtualTuple(slot);
-	table_tuple_insert(partition, slot, GetCurrentCommandId(true), 0, NULL);
-	dbos_insert_index_tuples(target, slot, estate);
+}
 
-	if (table_tuple_delete(row->relation, &row->slot->tts_tid, GetCurrentCommandId(true),
-						   GetActiveSnapshot(), InvalidSnapshot, true, &failure, false) != TM_Ok)
+/* Deletes the row where it was locked, or where this transaction itself has moved it since. */
+static void
+delete_locked(DbosTaskRow *row)
+{
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_delete(row->relation, &row->slot->tts_tid, GetCurrentCommandId(true),
+											GetActiveSnapshot(), InvalidSnapshot, true, &failure, false);
+
+	/* Its own function may have changed it, as a superuser can. */
+	if (result == TM_SelfModified || result == TM_Updated)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("row of the task was changed while it ran"));
+	if (result != TM_Ok)
 		elog(ERROR, "could not delete the locked row of a task");
+}
 
-	ExecDropSingleTupleTableSlot(slot);
-	ExecCloseIndices(target);
-	FreeExecutorState(estate);
-	table_close(partition, NoLock);
+/*
+ * Moves a locked row to the history's partition of this moment.  What is stored
+ * out of line is copied by the insert, which therefore comes before the delete.
+ */
+void
+dbos_task_row_move(DbosTaskRow *row, const char *state, Jsonb *result, Jsonb *error,
+				   const DbosAttempt *attempt, TimestampTz now)
+{
+	bool		keep = kept_open.task != NULL && now < kept_open.until;
+	Destination to;
+
+	if (keep)
+		to = kept_open.to;
+	else
+		destination_open(&to, now);
+	fill_history(to.slot, row, state, result, error, attempt, now);
+	table_tuple_insert(to.partition, to.slot, GetCurrentCommandId(true), 0, NULL);
+	dbos_insert_index_tuples(to.target, to.slot, to.estate);
+	delete_locked(row);
+	if (!keep)
+		destination_close(&to);
 	CommandCounterIncrement();
+}
+
+/* Opens, until the end of this transaction, what the rows of a batch go through. */
+void
+dbos_task_rows_keep_open(void)
+{
+	MemoryContext old;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (kept_open.task != NULL)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	destination_open(&kept_open.to, now);
+	kept_open.until = (now / USECS_PER_DAY + 1) * USECS_PER_DAY;
+	kept_open.pkey = index_open(dbos_relation_oid("task_pkey"), AccessShareLock);
+	kept_open.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	kept_open.task = table_open(dbos_relation_oid("task"), RowExclusiveLock);
+	kept_open.scan = dbos_index_beginscan(kept_open.task, kept_open.pkey, kept_open.snapshot, 2);
+	MemoryContextSwitchTo(old);
+}
+
+/* Before the commit. */
+void
+dbos_task_rows_close(void)
+{
+	if (kept_open.task == NULL)
+		return;
+	index_endscan(kept_open.scan);
+	UnregisterSnapshot(kept_open.snapshot);
+	index_close(kept_open.pkey, NoLock);
+	table_close(kept_open.task, NoLock);
+	destination_close(&kept_open.to);
+	kept_open.task = NULL;
+}
+
+/* After an abort, which has closed all of it. */
+void
+dbos_task_rows_forget(void)
+{
+	kept_open.task = NULL;
 }
 
 /* Whether a running task was told to stop. */
@@ -260,12 +382,20 @@ bool
 dbos_task_row_cancelled(int64 task)
 {
 	Relation	relation = table_open(dbos_relation_oid("task_cancellation"), AccessShareLock);
-	Relation	index = index_open(dbos_relation_oid("task_cancellation_pkey"), AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	Relation	index;
+	TupleTableSlot *slot;
 	IndexScanDesc scan;
 	ScanKeyData key;
 	bool		found;
 
+	/* Nearly always: a table that was emptied is cut by the next vacuum. */
+	if (RelationGetNumberOfBlocks(relation) == 0)
+	{
+		table_close(relation, AccessShareLock);
+		return false;
+	}
+	index = index_open(dbos_relation_oid("task_cancellation_pkey"), AccessShareLock);
+	slot = table_slot_create(relation, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(task));
 	scan = dbos_index_beginscan(relation, index, GetActiveSnapshot(), 1);

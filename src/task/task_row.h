@@ -60,6 +60,15 @@ extern void dbos_task_row_move(DbosTaskRow *row, const char *state, Jsonb *resul
 extern void dbos_task_row_close(DbosTaskRow *row);
 extern bool dbos_task_row_cancelled(int64 task);
 
+/* settle.c: as dbos_task_settle, of a row that is locked. */
+extern void dbos_task_settle_row(DbosTaskRow *row, int64 task, const char *state, Jsonb *result,
+								 Jsonb *error, const DbosAttempt *attempt);
+
+/* For the rows of a batch: open from its first member's end until before its commit, or its abort. */
+extern void dbos_task_rows_keep_open(void);
+extern void dbos_task_rows_close(void);
+extern void dbos_task_rows_forget(void);
+
 /* What a waiter wants to know of a task. */
 typedef struct DbosTaskGlance
 {

@@ -14,6 +14,7 @@
 
 #include "access/genam.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "pgstat.h"
 #include "storage/lock.h"
@@ -92,6 +93,16 @@ dbos_database_owned(Oid database, Oid role)
 	return object_ownercheck(DatabaseRelationId, database, role);
 #else
 	return pg_database_ownercheck(database, role);
+#endif
+}
+
+static inline bool
+dbos_function_owned(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ProcedureRelationId, function, role);
+#else
+	return pg_proc_ownercheck(function, role);
 #endif
 }
 

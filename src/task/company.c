@@ -1,0 +1,333 @@
+/*
+ * company.c
+ *	  What a member of a batch may do while the others' work is not committed.
+ *
+ * Members of a batch share a transaction, and must not notice it.  Settings are
+ * undone after each, deferred triggers fire at the end of each, sequences forget
+ * what the session had of them.  What only the end of a transaction clears
+ * (locks of the user's own making, open cursors, temporary tables, everything that
+ * a utility command does), what the server would fold into one (NOTIFY), and what
+ * a rollback does not undo (effects outside of the database) ends the batch after
+ * the first member; a later member that is about to do it is stopped before it does,
+ * the batch is rolled back, and it runs again, alone.
+ *
+ * It is seen by the server's hooks for utility commands, for functions that are
+ * about to be executed, and for the start of queries on foreign tables.  A later
+ * member that waits for a lock longer than WAIT_MS is stopped likewise: so those
+ * who keep others waiting with uncommitted work never wait themselves, and company makes no
+ * deadlock.  The stop is a cancel, which EXCEPTION WHEN OTHERS does not catch; and
+ * whoever catches it all the same is rolled back at its end.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "commands/proclang.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/utility.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/portal.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "company.h"
+#include "task.h"
+
+/* A later member waits for no lock longer than this, looked at as often. */
+#define WAIT_MS 5
+
+/* What has been said of the member that runs. */
+static bool inside = false;		/* a member's function runs */
+static bool later = false;		/* it is not the first of its transaction */
+static bool over = false;		/* nothing may follow it */
+static bool unfit = false;		/* it should run alone, and so all of its function */
+static volatile sig_atomic_t waited = false;	/* it was stopped because it waited */
+static int	guc_level = 0;
+
+static TimeoutId wait_timeout;
+static bool timer_armed = false;
+
+static ProcessUtility_hook_type next_utility_hook = NULL;
+static object_access_hook_type next_access_hook = NULL;
+static ExecutorStart_hook_type next_start_hook = NULL;
+
+/* Functions of the server that wait, act at once on what no rollback undoes, or leave what only a commit clears. */
+static const Oid apart[] = {
+	F_PG_NOTIFY,
+	F_PG_SLEEP, F_PG_SLEEP_FOR, F_PG_SLEEP_UNTIL,
+	F_PG_ADVISORY_LOCK_INT8, F_PG_ADVISORY_LOCK_INT4_INT4,
+	F_PG_ADVISORY_LOCK_SHARED_INT8, F_PG_ADVISORY_LOCK_SHARED_INT4_INT4,
+	F_PG_ADVISORY_XACT_LOCK_INT8, F_PG_ADVISORY_XACT_LOCK_INT4_INT4,
+	F_PG_ADVISORY_XACT_LOCK_SHARED_INT8, F_PG_ADVISORY_XACT_LOCK_SHARED_INT4_INT4,
+	F_PG_TRY_ADVISORY_LOCK_INT8, F_PG_TRY_ADVISORY_LOCK_INT4_INT4,
+	F_PG_TRY_ADVISORY_LOCK_SHARED_INT8, F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4,
+	F_PG_TRY_ADVISORY_XACT_LOCK_INT8, F_PG_TRY_ADVISORY_XACT_LOCK_INT4_INT4,
+	F_PG_TRY_ADVISORY_XACT_LOCK_SHARED_INT8, F_PG_TRY_ADVISORY_XACT_LOCK_SHARED_INT4_INT4,
+	F_PG_ADVISORY_UNLOCK_ALL,
+	F_LO_OPEN, F_LO_IMPORT_TEXT, F_LO_IMPORT_TEXT_OID, F_LO_EXPORT,
+	F_PG_TERMINATE_BACKEND, F_PG_CANCEL_BACKEND, F_PG_RELOAD_CONF, F_PG_ROTATE_LOGFILE,
+	F_PG_SWITCH_WAL, F_PG_CREATE_RESTORE_POINT, F_PG_PROMOTE, F_PG_EXPORT_SNAPSHOT,
+	F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT, F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA,
+	F_PG_CURRENT_XACT_ID, F_TXID_CURRENT,
+	F_PG_CURRENT_XACT_ID_IF_ASSIGNED, F_TXID_CURRENT_IF_ASSIGNED,
+};
+
+/* Ours that wait, or stop those who run tasks. */
+static const char *const apart_of_ours[] = {"wait", "start", "stop"};
+
+/* What is known of functions that are not the server's own. */
+typedef struct Verdict
+{
+	Oid			function;
+	bool		apart;
+} Verdict;
+
+static HTAB *verdicts = NULL;
+
+/* ---- what is seen ---- */
+
+/* The member does what no company bears. */
+static void
+stand_apart(void)
+{
+	unfit = true;
+	over = true;
+	if (later)
+		ereport(ERROR,
+				errcode(ERRCODE_QUERY_CANCELED),
+				errmsg("task is to run alone"),
+				errdetail("It did what other tasks of its transaction would notice."));
+}
+
+static bool
+is_apart_by_name(const char *name)
+{
+	for (int i = 0; i < lengthof(apart_of_ours); i++)
+		if (strcmp(name, apart_of_ours[i]) == 0)
+			return true;
+	return false;
+}
+
+/* In languages other than SQL and PL/pgSQL nobody sees what is done; C of ours is known. */
+static bool
+judge(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc form;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	if (form->prolang == SQLlanguageId || form->prolang == INTERNALlanguageId ||
+		form->prolang == get_language_oid("plpgsql", true))
+		result = false;
+	else
+		result = form->pronamespace != dbos_schema_oid(true) || is_apart_by_name(NameStr(form->proname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+static void
+forget_verdicts(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS status;
+	Verdict    *verdict;
+
+	hash_seq_init(&status, verdicts);
+	while ((verdict = hash_seq_search(&status)) != NULL)
+		(void) hash_search(verdicts, &verdict->function, HASH_REMOVE, NULL);
+}
+
+static bool
+is_apart(Oid function)
+{
+	Verdict    *verdict;
+	bool		found;
+	bool		judged;
+
+	if (function < FirstGenbkiObjectId)
+	{
+		for (int i = 0; i < lengthof(apart); i++)
+			if (apart[i] == function)
+				return true;
+		return false;
+	}
+	verdict = hash_search(verdicts, &function, HASH_FIND, NULL);
+	if (verdict != NULL)
+		return verdict->apart;
+	/* Looking may invalidate what was there: entered afterwards. */
+	judged = judge(function);
+	verdict = hash_search(verdicts, &function, HASH_ENTER, &found);
+	verdict->apart = judged;
+	return judged;
+}
+
+static void
+watch_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
+{
+	if (next_access_hook)
+		next_access_hook(access, classId, objectId, subId, arg);
+	if (inside && access == OAT_FUNCTION_EXECUTE && is_apart(objectId))
+		stand_apart();
+}
+
+/* Commands that leave nothing behind, or what settings undo. */
+static bool
+is_harmless(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_VariableSetStmt:
+			return ((VariableSetStmt *) command)->kind != VAR_SET_MULTI;
+		case T_VariableShowStmt:
+		case T_DoStmt:
+		case T_CallStmt:
+		case T_ExplainStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			  ProcessUtilityContext context, ParamListInfo params,
+			  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	if (inside && !is_harmless(pstmt->utilityStmt))
+		stand_apart();
+	if (next_utility_hook)
+		next_utility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
+static void
+watch_start(QueryDesc *query, int eflags)
+{
+	if (inside)
+	{
+		ListCell   *cell;
+
+		foreach(cell, query->plannedstmt->rtable)
+			if (lfirst_node(RangeTblEntry, cell)->relkind == RELKIND_FOREIGN_TABLE)
+				stand_apart();
+	}
+	if (next_start_hook)
+		next_start_hook(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+/* ---- waiting ---- */
+
+/* In a signal handler. */
+static void
+look_at_wait(void)
+{
+	uint64		since;
+
+	if (!inside || !later || MyProc->waitLock == NULL)
+		return;
+	since = pg_atomic_read_u64(&MyProc->waitStart);
+	if (since == 0 || !TimestampDifferenceExceeds((TimestampTz) since, GetCurrentTimestamp(), WAIT_MS))
+		return;
+	waited = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+/* ---- members ---- */
+
+void
+dbos_company_install(void)
+{
+	HASHCTL		control = {.keysize = sizeof(Oid),.entrysize = sizeof(Verdict)};
+
+	verdicts = hash_create("dbos functions that run alone", 64, &control, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterSyscacheCallback(PROCOID, forget_verdicts, (Datum) 0);
+	wait_timeout = RegisterTimeout(USER_TIMEOUT, look_at_wait);
+	next_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = watch_utility;
+	next_access_hook = object_access_hook;
+	object_access_hook = watch_access;
+	next_start_hook = ExecutorStart_hook;
+	ExecutorStart_hook = watch_start;
+}
+
+void
+dbos_company_enter(bool others)
+{
+	over = false;
+	unfit = false;
+	waited = false;
+	later = others;
+	guc_level = NewGUCNestLevel();
+	if (others && !timer_armed)
+	{
+		enable_timeout_every(wait_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WAIT_MS), WAIT_MS);
+		timer_armed = true;
+	}
+	inside = true;
+}
+
+void
+dbos_company_leave(void)
+{
+	AfterTriggerFireDeferred();
+	inside = false;
+	AtEOXact_GUC(false, guc_level);
+	ResetSequenceCaches();
+	/* A cursor that was left open. */
+	if (!ThereAreNoReadyPortals())
+		over = true;
+	/* It was stopped, and went on. */
+	if (later && (unfit || waited))
+		ereport(ERROR,
+				errcode(ERRCODE_QUERY_CANCELED),
+				errmsg("task is to run alone"));
+}
+
+void
+dbos_company_abandon(void)
+{
+	inside = false;
+}
+
+/* Nothing runs any more, for a while. */
+void
+dbos_company_rest(void)
+{
+	if (timer_armed)
+		disable_timeout(wait_timeout, false);
+	timer_armed = false;
+}
+
+bool
+dbos_company_over(void)
+{
+	return over;
+}
+
+bool
+dbos_company_unfit(void)
+{
+	return unfit;
+}

@@ -1,0 +1,364 @@
+/*
+ * member.c
+ *	  One task in a transaction that it may share with others: claim, run, end.
+ *
+ * Claim, effects, result and completion of a function are in the one transaction of
+ * its batch.  SQL text that needs transactions of its own runs between two of ours,
+ * so that alone may happen twice when the server dies between.
+ *
+ * Bookkeeping is done as dbos_owner around the user's code and never on top of it.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "company.h"
+#include "function_habit.h"
+#include "member.h"
+#include "session.h"
+
+/* A body that swallows its cancel is told again this often, and ended at last. */
+#define STOP_REPEAT_MS 500
+#define STOP_REPEATS 4
+
+static TimeoutId stop_timeout;
+static volatile sig_atomic_t stops_told = 0;
+
+/* ---- stopping a task ---- */
+
+/* Fires when the time of a task is up; again and harder while it goes on. */
+static void
+stop_task(void)
+{
+	stops_told++;
+	if (stops_told > STOP_REPEATS)
+		ProcDiePending = true;
+	else
+		QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+void
+dbos_member_install(void)
+{
+	stop_timeout = RegisterTimeout(USER_TIMEOUT, stop_task);
+}
+
+static void
+arm_stop(const DbosMember *member)
+{
+	TimestampTz now = member->attempt.started_at;
+	TimestampTz end = 0;
+
+	if (member->timeout_ms > 0)
+		end = TimestampTzPlusMilliseconds(now, member->timeout_ms);
+	if (member->deadline != 0 && (end == 0 || member->deadline < end))
+		end = member->deadline;
+	if (end != 0)
+		enable_timeout_every(stop_timeout, Max(end, GetCurrentTimestamp() + 1000), STOP_REPEAT_MS);
+}
+
+void
+dbos_member_disarm(void)
+{
+	if (get_timeout_active(stop_timeout))
+		disable_timeout(stop_timeout, false);
+}
+
+/* ---- claim ---- */
+
+/* An interval in milliseconds, as its epoch is defined. */
+static int64
+milliseconds_of(Datum interval)
+{
+	return (int64) (DatumGetFloat8(DirectFunctionCall2(interval_part, CStringGetTextDatum("epoch"), interval)) * 1000);
+}
+
+void
+dbos_member_start(DbosMember *member, int64 id)
+{
+	memset(member, 0, sizeof(*member));
+	stops_told = 0;
+	member->id = id;
+	member->attempt.task = id;
+	member->attempt.started_at = GetCurrentTimestamp();
+	member->attempt.pid = MyProcPid;
+	getrusage(RUSAGE_SELF, &member->usage_before);
+	member->buffers_before = pgBufferUsage;
+}
+
+bool
+dbos_member_claim(DbosMember *member)
+{
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (!dbos_task_row_lock(member->id, LockWaitSkip, &member->row))
+	{
+		member->busy = member->row.busy;
+		return false;
+	}
+	values = member->row.slot->tts_values;
+	nulls = member->row.slot->tts_isnull;
+	member->role = DatumGetObjectId(values[TASK_ROLE]);
+	member->queue_id = DatumGetInt32(values[TASK_QUEUE_ID]);
+	member->container = DatumGetInt32(values[TASK_CONTAINER_ID]);
+	member->kind = DatumGetChar(values[TASK_KIND]);
+	member->function = TextDatumGetCString(values[TASK_FUNCTION]);
+	member->args = DatumGetJsonbPCopy(values[TASK_ARGS]);
+	if (!nulls[TASK_TIMEOUT])
+		member->timeout_ms = Max(milliseconds_of(values[TASK_TIMEOUT]), 1);
+	member->deadline = nulls[TASK_DEADLINE] ? 0 : DatumGetTimestampTz(values[TASK_DEADLINE]);
+	member->submitted_at = DatumGetTimestampTz(values[TASK_SUBMITTED_AT]);
+	if (DatumGetBool(values[TASK_HELD]) ||
+		DatumGetObjectId(values[TASK_SESSION_ROLE]) != GetSessionUserId())
+	{
+		dbos_task_row_close(&member->row);
+		return false;
+	}
+	member->cancelled = dbos_task_row_cancelled(member->id);
+	return true;
+}
+
+Jsonb *
+dbos_member_obstacle(const DbosMember *member, bool first, const char **state)
+{
+	Jsonb	   *obstacle = NULL;
+
+	*state = DBOS_FAILED;
+	if (member->cancelled)
+	{
+		*state = DBOS_CANCELLED;
+		return dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL);
+	}
+	if (member->deadline != 0 && member->deadline <= dbos_now())
+		return dbos_error_make(ERRCODE_DBOS_DEADLINE, "task was not started before its deadline",
+							   NULL, NULL);
+	/* LOGIN and CONNECT as they are now: this process may be older than their end. */
+	if (first)
+		obstacle = dbos_login_obstacle(GetSessionUserId());
+	if (obstacle != NULL)
+		dbos_worker_slot(dbos_my_worker)->leave = true;
+	return obstacle;
+}
+
+void
+dbos_member_resolve(DbosMember *member)
+{
+	member->call = dbos_function_call_recheck(member->function, member->args, GetUserId());
+	member->function_oid = member->call->function;
+}
+
+bool
+dbos_member_commits_itself(const DbosMember *member)
+{
+	return member->kind == 's' && !dbos_command_is_transactional(member->function);
+}
+
+/* ---- run ---- */
+
+static double
+seconds_between(struct timeval start, struct timeval end)
+{
+	return (end.tv_sec - start.tv_sec) + (end.tv_usec - start.tv_usec) / 1000000.0;
+}
+
+static void
+note_usage(DbosMember *member)
+{
+	DbosAttempt *attempt = &member->attempt;
+	struct rusage end;
+
+	getrusage(RUSAGE_SELF, &end);
+	attempt->cpu_seconds = seconds_between(member->usage_before.ru_utime, end.ru_utime)
+		+ seconds_between(member->usage_before.ru_stime, end.ru_stime);
+	attempt->buffers_hit = pgBufferUsage.shared_blks_hit - member->buffers_before.shared_blks_hit;
+	attempt->buffers_read = pgBufferUsage.shared_blks_read - member->buffers_before.shared_blks_read;
+	attempt->memory_bytes = (int64) end.ru_maxrss * 1024;
+	attempt->finished_at = GetCurrentTimestamp();
+}
+
+/* Calls the function in the current transaction; its value, in the current context. */
+static Jsonb *
+call_function(DbosMember *member)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Jsonb	   *result = NULL;
+	Datum		value = PointerGetDatum(NULL);
+	bool		null;
+	SPIPlanPtr	plan;
+	int			rc;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	plan = dbos_function_call_plan(member->call);
+	if (member->call->takes_args)
+		value = PointerGetDatum(dbos_function_call_arguments(member->call, member->args));
+	rc = SPI_execute_plan(plan, &value, value == 0 ? "n" : NULL, false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not execute task: %s", SPI_result_code_string(rc));
+	member->attempt.rows = SPI_processed;
+	if (rc == SPI_OK_SELECT && SPI_processed > 0 && SPI_tuptable->tupdesc->natts > 0)
+	{
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+		if (!null)
+		{
+			MemoryContext old = MemoryContextSwitchTo(caller);
+
+			result = DatumGetJsonbPCopy(value);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	SPI_finish();
+	return result;
+}
+
+static void
+record_decision(const DbosMember *member, const DbosSample *sample)
+{
+	static DbosPlan plan = {
+		.sql = "INSERT INTO dbos.decision (decided_at, queue_id, chosen, context, alternatives, propensity, reward)"
+		" VALUES ($1, $2, $3, pg_catalog.jsonb_build_object('policy', 'priority, fifo', 'function', $4::pg_catalog.text), $5, 1, $6)",
+		.nargs = 6,
+		.argtypes = {TIMESTAMPTZOID, INT4OID, INT8OID, TEXTOID, INT8ARRAYOID, FLOAT4OID},
+	};
+	Datum		ids[DBOS_MAX_ALTERNATIVES];
+	Datum		values[6];
+	DbosOwnerScope scope;
+
+	for (int i = 0; i < sample->count; i++)
+		ids[i] = Int64GetDatum(sample->alternatives[i]);
+	values[0] = TimestampTzGetDatum(member->attempt.started_at);
+	values[1] = Int32GetDatum(member->queue_id);
+	values[2] = Int64GetDatum(member->id);
+	/* The text of an SQL task is content. */
+	values[3] = CStringGetTextDatum(member->kind == 's' ? "SQL" : member->function);
+	values[4] = PointerGetDatum(construct_array(ids, sample->count, INT8OID,
+												sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	/* The cost that a policy shall learn to lower: seconds from submit to end. */
+	values[5] = Float4GetDatum(-(float4) ((member->attempt.finished_at - member->submitted_at) / 1000000.0));
+	dbos_owner_begin(&scope);
+	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
+	dbos_owner_end(&scope);
+}
+
+/* Runs SQL text that commits by itself, or must not be in a transaction block. */
+static Jsonb *
+run_own_transactions(DbosMember *member)
+{
+	Jsonb	   *result;
+
+	dbos_task_row_close(&member->row);
+	member->row.relation = NULL;
+	dbos_session_commit();
+	pgstat_report_activity(STATE_RUNNING, "SQL task");
+	result = dbos_command_execute(member->function, true, &member->attempt.rows);
+	dbos_stop_point("command done");
+	note_usage(member);
+	dbos_session_begin();
+	return result;
+}
+
+/* Runs what fits into our transaction. */
+static Jsonb *
+run_inside(DbosMember *member, bool others)
+{
+	Jsonb	   *result;
+
+	dbos_company_enter(others);
+	if (member->kind == 's')
+	{
+		pgstat_report_activity(STATE_RUNNING, "SQL task");
+		result = dbos_command_execute(member->function, false, &member->attempt.rows);
+	}
+	else
+		result = call_function(member);
+	dbos_company_leave();
+	dbos_stop_point("task effects done");
+	note_usage(member);
+	return result;
+}
+
+void
+dbos_member_run(DbosMember *member, bool others, const DbosSample *sample)
+{
+	Jsonb	   *result;
+
+	arm_stop(member);
+	if (dbos_member_commits_itself(member))
+		result = run_own_transactions(member);
+	else
+		result = run_inside(member, others);
+	/* A body may have made the transaction read only; that binds its own statements. */
+	XactReadOnly = false;
+	dbos_member_end(member, DBOS_SUCCEEDED, result, NULL);
+	if (sample->taken)
+		record_decision(member, sample);
+	dbos_member_disarm();
+}
+
+void
+dbos_member_end(DbosMember *member, const char *state, Jsonb *result, Jsonb *error)
+{
+	if (member->attempt.finished_at == 0)
+		note_usage(member);
+	if (member->row.relation == NULL)
+		(void) dbos_task_settle(member->id, state, result, error, &member->attempt);
+	else
+	{
+		dbos_task_settle_row(&member->row, member->id, state, result, error, &member->attempt);
+		dbos_task_row_close(&member->row);
+	}
+}
+
+/* ---- failure ---- */
+
+DbosFailure *
+dbos_member_failure(DbosMember *member, ErrorData *error)
+{
+	DbosFailure *failure = palloc0(sizeof(DbosFailure));
+
+	note_usage(member);
+	failure->attempt = member->attempt;
+	failure->interrupted = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+	if (failure->interrupted && stops_told > 0)
+	{
+		failure->at_deadline = member->deadline != 0 && GetCurrentTimestamp() >= member->deadline;
+		error->message = psprintf("canceling task due to its time-out of %g s",
+								  member->timeout_ms / 1000.0);
+		error->hint = pstrdup("Give the task a longer timeout, or make it do less.");
+	}
+	failure->error = failure->at_deadline ?
+		dbos_error_make(ERRCODE_DBOS_DEADLINE, "task was stopped at its deadline", NULL, NULL) :
+		dbos_error_json(error);
+	return failure;
+}
+
+void
+dbos_member_write_failure(int64 id, DbosFailure *failure)
+{
+	dbos_stop_point("task failed");
+	if (failure->interrupted && dbos_task_row_cancelled(id))
+		(void) dbos_task_settle(id, DBOS_CANCELLED, NULL,
+								dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL),
+								&failure->attempt);
+	else if (failure->at_deadline)
+		(void) dbos_task_settle(id, DBOS_FAILED, NULL, failure->error, &failure->attempt);
+	else
+		(void) dbos_task_attempt_failed(id, failure->error, &failure->attempt);
+}
