@@ -106,7 +106,6 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	/* Its commit would also be that of what was written down before it. */
 	if (batch->at > hand->next && dbos_member_commits_itself(&member))
 		return false;
-	batch->stage = STAGE_THEIRS;
 	if (batch->ran == 0)
 	{
 		dbos_session_assume_role(member.role, !dbos_member_commits_itself(&member));
@@ -118,10 +117,7 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		if (!bears_company())
 			turn->alone = true;
 		if (turn->alone && batch->ran > 0)
-		{
-			batch->stage = STAGE_OURS;
 			return false;
-		}
 		pgstat_report_activity(STATE_RUNNING, member.call->display);
 	}
 	else
@@ -138,7 +134,6 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		if (dbos_company_unfit())
 			dbos_habit_unfit(member.function_oid);
 	}
-	batch->stage = STAGE_OURS;
 	return true;
 }
 
@@ -147,6 +142,7 @@ static bool
 take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
 {
 	DbosTurn   *turn = &hand->turns[batch->at];
+	bool		joined;
 
 	batch->company = batch->ran > 0;
 	if (turn->state == DBOS_TURN_FAILED)
@@ -154,20 +150,21 @@ take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	if (turn->state != DBOS_TURN_WAITS)
 		return true;
 	dbos_turn_begins(hand, batch->at);
-	dbos_member_start(&member, turn->key.id);
+	dbos_member_start(&member, turn->key.id, batch->ran > 0);
 	if (!dbos_member_claim(&member))
 	{
 		turn->state = member.busy ? DBOS_TURN_BUSY : DBOS_TURN_GONE;
 		return true;
 	}
+	batch->stage = STAGE_THEIRS;
 	dbos_stop_point("task claimed");
-	if (!run_member(hand, batch, sample))
-	{
+	joined = run_member(hand, batch, sample);
+	batch->stage = STAGE_OURS;
+	if (joined)
+		turn->state = DBOS_TURN_DONE;
+	else
 		dbos_task_row_close(&member.row);
-		return false;
-	}
-	turn->state = DBOS_TURN_DONE;
-	return true;
+	return joined;
 }
 
 /* Takes turns until the batch is full, and commits it. */
@@ -197,9 +194,11 @@ run_batch(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	}
 	batch->stage = STAGE_COMMIT;
 	dbos_task_rows_close();
-	dbos_stop_point("task before commit");
+	if (batch->ran > 0)
+		dbos_stop_point("task before commit");
 	dbos_session_commit();
-	dbos_stop_point("task after commit");
+	if (batch->ran > 0)
+		dbos_stop_point("task after commit");
 }
 
 /* The turns of the rolled back transaction wait again. */

@@ -95,9 +95,11 @@ typedef struct Verdict
 {
 	Oid			function;
 	bool		apart;
+	uint64		generation;		/* an older one says nothing */
 } Verdict;
 
 static HTAB *verdicts = NULL;
+static uint64 generation = 1;
 
 /* ---- what is seen ---- */
 
@@ -143,23 +145,18 @@ judge(Oid function)
 	return result;
 }
 
+/* Some function was made, changed or dropped. */
 static void
-forget_verdicts(Datum arg, int cacheid, uint32 hashvalue)
+function_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
-	HASH_SEQ_STATUS status;
-	Verdict    *verdict;
-
-	hash_seq_init(&status, verdicts);
-	while ((verdict = hash_seq_search(&status)) != NULL)
-		(void) hash_search(verdicts, &verdict->function, HASH_REMOVE, NULL);
+	generation++;
 }
 
 static bool
 is_apart(Oid function)
 {
 	Verdict    *verdict;
-	bool		found;
-	bool		judged;
+	uint64		before = generation;
 
 	if (function < FirstGenbkiObjectId)
 	{
@@ -169,13 +166,14 @@ is_apart(Oid function)
 		return false;
 	}
 	verdict = hash_search(verdicts, &function, HASH_FIND, NULL);
-	if (verdict != NULL)
+	if (verdict != NULL && verdict->generation == generation)
 		return verdict->apart;
-	/* Looking may invalidate what was there: entered afterwards. */
-	judged = judge(function);
-	verdict = hash_search(verdicts, &function, HASH_ENTER, &found);
-	verdict->apart = judged;
-	return judged;
+	if (verdict == NULL)
+		verdict = hash_search(verdicts, &function, HASH_ENTER, NULL);
+	verdict->apart = judge(function);
+	/* What changed while it was looked at is looked at again. */
+	verdict->generation = before;
+	return verdict->apart;
 }
 
 static void
@@ -262,7 +260,7 @@ dbos_company_install(void)
 	HASHCTL		control = {.keysize = sizeof(Oid),.entrysize = sizeof(Verdict)};
 
 	verdicts = hash_create("dbos functions that run alone", 64, &control, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterSyscacheCallback(PROCOID, forget_verdicts, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, function_changed, (Datum) 0);
 	wait_timeout = RegisterTimeout(USER_TIMEOUT, look_at_wait);
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;

@@ -43,6 +43,7 @@
 typedef struct Habit
 {
 	Oid			function;
+	uint64		generation;		/* of what it says; an older one says nothing */
 	bool		batched;		/* by its language, or as dbos.alter_function() says */
 	bool		unfit;			/* was seen to do what company does not bear */
 	int			clean_runs;		/* successes in a row, up to a limit */
@@ -52,31 +53,21 @@ typedef struct Habit
 } Habit;
 
 static HTAB *habits = NULL;
+static uint64 generation = 1;
 static Oid	options_relation = InvalidOid;
-
-static void
-forget_habits(void)
-{
-	HASH_SEQ_STATUS status;
-	Habit	   *habit;
-
-	hash_seq_init(&status, habits);
-	while ((habit = hash_seq_search(&status)) != NULL)
-		(void) hash_search(habits, &habit->function, HASH_REMOVE, NULL);
-}
 
 /* Some function was made, changed or dropped. */
 static void
 function_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
-	forget_habits();
+	generation++;
 }
 
 static void
 relation_changed(Datum arg, Oid relation)
 {
 	if (relation == InvalidOid || relation == options_relation)
-		forget_habits();
+		generation++;
 }
 
 void
@@ -122,10 +113,20 @@ option_of(const char *identity, bool *batch)
 	return !null;
 }
 
+/* NULL when nothing is known of it as it is now. */
+static Habit *
+habit_find(Oid function)
+{
+	Habit	   *habit = hash_search(habits, &function, HASH_FIND, NULL);
+
+	return habit != NULL && habit->generation == generation ? habit : NULL;
+}
+
 static Habit *
 habit_of(Oid function, const char *identity)
 {
-	Habit	   *habit = hash_search(habits, &function, HASH_FIND, NULL);
+	Habit	   *habit = habit_find(function);
+	uint64		before = generation;
 	bool		batched;
 	bool		told;
 
@@ -134,10 +135,11 @@ habit_of(Oid function, const char *identity)
 	options_relation = dbos_relation_oid("function_option");
 	batched = language_is_seen_through(function);
 	told = option_of(identity, &batched);
-	/* Looking may have forgotten everything: entered afterwards. */
 	habit = hash_search(habits, &function, HASH_ENTER, NULL);
 	memset(habit, 0, sizeof(*habit));
 	habit->function = function;
+	/* What changed while it was looked at is looked at again. */
+	habit->generation = before;
 	habit->batched = batched;
 	if (told && batched)
 		habit->clean_runs = CLEAN_RUNS;
@@ -157,7 +159,7 @@ dbos_habit_bears_company(Oid function, const char *identity)
 void
 dbos_habit_ran(Oid function, int64 us)
 {
-	Habit	   *habit = hash_search(habits, &function, HASH_FIND, NULL);
+	Habit	   *habit = habit_find(function);
 
 	if (habit == NULL)
 		return;
@@ -173,7 +175,7 @@ dbos_habit_ran(Oid function, int64 us)
 void
 dbos_habit_failed(Oid function)
 {
-	Habit	   *habit = hash_search(habits, &function, HASH_FIND, NULL);
+	Habit	   *habit = habit_find(function);
 
 	if (habit == NULL)
 		return;
@@ -186,7 +188,7 @@ dbos_habit_failed(Oid function)
 void
 dbos_habit_unfit(Oid function)
 {
-	Habit	   *habit = hash_search(habits, &function, HASH_FIND, NULL);
+	Habit	   *habit = habit_find(function);
 
 	if (habit != NULL)
 		habit->unfit = true;
@@ -195,7 +197,7 @@ dbos_habit_unfit(Oid function)
 void
 dbos_habit_ended_company(Oid function)
 {
-	Habit	   *habit = hash_search(habits, &function, HASH_FIND, NULL);
+	Habit	   *habit = habit_find(function);
 
 	if (habit != NULL)
 		habit->in_the_way += (1 - habit->in_the_way) * IN_THE_WAY_WEIGHT;

@@ -156,6 +156,9 @@ find_cancel_way(int64 task)
 	DbosOwnerScope scope;
 	CancelWay	way;
 
+	/* Its row is locked by this very transaction, and nobody would be kept from it. */
+	if (task == dbos_context_task())
+		return CANCEL_RUNNING;
 	dbos_owner_begin(&scope);
 	if (dbos_plan_execute(&lock, values, NULL, false, 1) == 1)
 	{

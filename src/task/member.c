@@ -37,6 +37,7 @@
 
 static TimeoutId stop_timeout;
 static volatile sig_atomic_t stops_told = 0;
+static struct rusage last_usage;	/* when the last member ended */
 
 /* ---- stopping a task ---- */
 
@@ -90,15 +91,21 @@ milliseconds_of(Datum interval)
 }
 
 void
-dbos_member_start(DbosMember *member, int64 id)
+dbos_member_start(DbosMember *member, int64 id, bool follows)
 {
+	/* The last one's, whose time was that of its transaction as long as nobody followed. */
+	dbos_member_disarm();
 	memset(member, 0, sizeof(*member));
 	stops_told = 0;
 	member->id = id;
 	member->attempt.task = id;
 	member->attempt.started_at = GetCurrentTimestamp();
 	member->attempt.pid = MyProcPid;
-	getrusage(RUSAGE_SELF, &member->usage_before);
+	/* Between two members of a batch there is nothing to speak of. */
+	if (follows)
+		member->usage_before = last_usage;
+	else
+		getrusage(RUSAGE_SELF, &member->usage_before);
 	member->buffers_before = pgBufferUsage;
 }
 
@@ -185,6 +192,7 @@ note_usage(DbosMember *member)
 	struct rusage end;
 
 	getrusage(RUSAGE_SELF, &end);
+	last_usage = end;
 	attempt->cpu_seconds = seconds_between(member->usage_before.ru_utime, end.ru_utime)
 		+ seconds_between(member->usage_before.ru_stime, end.ru_stime);
 	attempt->buffers_hit = pgBufferUsage.shared_blks_hit - member->buffers_before.shared_blks_hit;
@@ -309,7 +317,6 @@ dbos_member_run(DbosMember *member, bool others, const DbosSample *sample)
 	dbos_member_end(member, DBOS_SUCCEEDED, result, NULL);
 	if (sample->taken)
 		record_decision(member, sample);
-	dbos_member_disarm();
 }
 
 void

@@ -62,8 +62,8 @@ typedef struct DbosFailure
 
 extern void dbos_member_install(void);
 
-/* Begins an attempt; then locks the row and reads the task: false when it cannot be had. */
-extern void dbos_member_start(DbosMember *member, int64 id);
+/* Begins an attempt, which follows another one's end at once or not; then locks the row and reads the task: false when it cannot be had. */
+extern void dbos_member_start(DbosMember *member, int64 id, bool follows);
 extern bool dbos_member_claim(DbosMember *member);
 
 /*

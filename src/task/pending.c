@@ -421,6 +421,7 @@ tell_event(char event, int64 task, DbosDatabase *database)
 static void
 tell_cancel(int64 task)
 {
+	pg_atomic_fetch_add_u64(&dbos_task_shared->cancels, 1);
 	for (int i = 0; i < dbos_task_shared->nworkers; i++)
 	{
 		DbosWorker *worker = dbos_worker_slot(i);

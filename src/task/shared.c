@@ -77,6 +77,7 @@ shared_init(void *slot, bool preloaded)
 	DbosTaskShared *shared = slot;
 
 	dbos_lwlock_initialize(&shared->lock);
+	pg_atomic_init_u64(&shared->cancels, 0);
 	shared->launcher_proc = DBOS_NOBODY;
 	shared->nworkers = max_worker_processes;
 	shared->nwaiters = waiter_count();

@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 
+#include "port/atomics.h"
 #include "postmaster/bgworker.h"
 #include "utils/jsonb.h"
 
@@ -192,6 +193,7 @@ typedef struct DbosTaskShared
 	int			ncrashes;
 	int			nrefusals;
 	int			nevents;
+	pg_atomic_uint64 cancels;	/* of running tasks, told since the start */
 	bool		notes_read;		/* the crash notes of before the start were taken */
 	bool		no_slot;		/* the last start found max_worker_processes in use */
 	DbosCrash	crashes[DBOS_MAX_CRASHES];

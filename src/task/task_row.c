@@ -377,19 +377,43 @@ dbos_task_rows_forget(void)
 	kept_open.task = NULL;
 }
 
+/* The table of cancellations was empty when as many had been told. */
+static bool cancellations_empty = false;
+static uint64 cancellations_told = 0;
+
+/* Whether it is known without a look that nobody has told any task to stop. */
+static bool
+no_cancellations(void)
+{
+	uint64		told;
+
+	if (dbos_task_shared == NULL)
+		return false;
+	told = pg_atomic_read_u64(&dbos_task_shared->cancels);
+	if (cancellations_empty && cancellations_told == told)
+		return true;
+	cancellations_empty = false;
+	cancellations_told = told;
+	return false;
+}
+
 /* Whether a running task was told to stop. */
 bool
 dbos_task_row_cancelled(int64 task)
 {
-	Relation	relation = table_open(dbos_relation_oid("task_cancellation"), AccessShareLock);
+	Relation	relation;
 	Relation	index;
 	TupleTableSlot *slot;
 	IndexScanDesc scan;
 	ScanKeyData key;
 	bool		found;
 
-	/* Nearly always: a table that was emptied is cut by the next vacuum. */
-	if (RelationGetNumberOfBlocks(relation) == 0)
+	if (no_cancellations())
+		return false;
+	relation = table_open(dbos_relation_oid("task_cancellation"), AccessShareLock);
+	/* One that was emptied is cut by the next vacuum. */
+	cancellations_empty = RelationGetNumberOfBlocks(relation) == 0;
+	if (cancellations_empty)
 	{
 		table_close(relation, AccessShareLock);
 		return false;
