@@ -93,6 +93,7 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 {
 	static const DbosSample none = {0};
 	DbosTurn   *turn = &hand->turns[batch->at];
+	bool		company = false;
 	const char *state;
 	Jsonb	   *obstacle = dbos_member_obstacle(&member, batch->ran == 0, &state);
 
@@ -114,16 +115,15 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	if (member.kind == 'f')
 	{
 		dbos_member_resolve(&member);
-		if (!bears_company())
-			turn->alone = true;
-		if (turn->alone && batch->ran > 0)
-			return false;
-		pgstat_report_activity(STATE_RUNNING, member.call->display);
+		company = bears_company();
 	}
-	else
-		turn->alone = true;
+	turn->alone |= !company;
+	if (turn->alone && batch->ran > 0)
+		return false;
+	if (member.kind == 'f')
+		pgstat_report_activity(STATE_RUNNING, member.call->display);
 	batch->ran++;
-	if (turn->alone)
+	if (!company)
 		dbos_turn_runs_alone(batch->at);
 	dbos_context_begin_task(member.id, member.container);
 	dbos_member_run(&member, batch->ran > 1, batch->at == 0 ? sample : &none);
@@ -305,7 +305,9 @@ dbos_batch_run(DbosHand *hand, MemoryContext context, const DbosSample *sample)
 	QueryCancelPending = false;
 	if (error == NULL)
 	{
-		learn_size(batch, batch->at - hand->next);
+		/* What a failure has cut short says nothing. */
+		if (!hand->replays)
+			learn_size(batch, batch->at - hand->next);
 		hand->suspects = Max(hand->suspects - (batch->at - hand->next), 0);
 		hand->next = batch->at;
 	}

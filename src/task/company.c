@@ -12,7 +12,7 @@
  * the batch is rolled back, and it runs again, alone.
  *
  * It is seen by the server's hooks for utility commands, for functions that are
- * about to be executed, and for the start of queries on foreign tables.  A later
+ * about to be executed, and for the start and end of queries.  A later
  * member that waits for a lock longer than WAIT_MS is stopped likewise: so those
  * who keep others waiting with uncommitted work never wait themselves, and company makes no
  * deadlock.  The stop is a cancel, which EXCEPTION WHEN OTHERS does not catch; and
@@ -40,7 +40,6 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/portal.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -58,6 +57,7 @@ static bool over = false;		/* nothing may follow it */
 static bool unfit = false;		/* it should run alone, and so all of its function */
 static volatile sig_atomic_t waited = false;	/* it was stopped because it waited */
 static int	guc_level = 0;
+static int	queries = 0;		/* begun and not ended: of a cursor that was left open, or of an error that was caught */
 
 static TimeoutId wait_timeout;
 static bool timer_armed = false;
@@ -65,6 +65,7 @@ static bool timer_armed = false;
 static ProcessUtility_hook_type next_utility_hook = NULL;
 static object_access_hook_type next_access_hook = NULL;
 static ExecutorStart_hook_type next_start_hook = NULL;
+static ExecutorEnd_hook_type next_end_hook = NULL;
 
 /* Functions of the server that wait, act at once on what no rollback undoes, or leave what only a commit clears. */
 static const Oid apart[] = {
@@ -226,11 +227,23 @@ watch_start(QueryDesc *query, int eflags)
 		foreach(cell, query->plannedstmt->rtable)
 			if (lfirst_node(RangeTblEntry, cell)->relkind == RELKIND_FOREIGN_TABLE)
 				stand_apart();
+		queries++;
 	}
 	if (next_start_hook)
 		next_start_hook(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
+}
+
+static void
+watch_end(QueryDesc *query)
+{
+	if (inside)
+		queries--;
+	if (next_end_hook)
+		next_end_hook(query);
+	else
+		standard_ExecutorEnd(query);
 }
 
 /* ---- waiting ---- */
@@ -268,6 +281,8 @@ dbos_company_install(void)
 	object_access_hook = watch_access;
 	next_start_hook = ExecutorStart_hook;
 	ExecutorStart_hook = watch_start;
+	next_end_hook = ExecutorEnd_hook;
+	ExecutorEnd_hook = watch_end;
 }
 
 void
@@ -277,6 +292,7 @@ dbos_company_enter(bool others)
 	unfit = false;
 	waited = false;
 	later = others;
+	queries = 0;
 	guc_level = NewGUCNestLevel();
 	if (others && !timer_armed)
 	{
@@ -293,8 +309,7 @@ dbos_company_leave(void)
 	inside = false;
 	AtEOXact_GUC(false, guc_level);
 	ResetSequenceCaches();
-	/* A cursor that was left open. */
-	if (!ThereAreNoReadyPortals())
+	if (queries != 0)
 		over = true;
 	/* It was stopped, and went on. */
 	if (later && (unfit || waited))
