@@ -53,6 +53,7 @@
 /* What has been said of the member that runs. */
 static bool inside = false;		/* a member's function runs */
 static bool later = false;		/* it is not the first of its transaction */
+static bool vouched = false;	/* what nobody sees may be repeated */
 static bool over = false;		/* nothing may follow it */
 static bool unfit = false;		/* it should run alone, and so all of its function */
 static volatile sig_atomic_t waited = false;	/* it was stopped because it waited */
@@ -91,11 +92,18 @@ static const Oid apart[] = {
 /* Ours that wait, or stop those who run tasks. */
 static const char *const apart_of_ours[] = {"wait", "start", "stop"};
 
+typedef enum Judgement
+{
+	HARMLESS,
+	UNSEEN,						/* apart, unless dbos.alter_function() vouches for who calls it */
+	APART
+} Judgement;
+
 /* What is known of functions that are not the server's own. */
 typedef struct Verdict
 {
 	Oid			function;
-	bool		apart;
+	Judgement	judgement;
 	uint64		generation;		/* an older one says nothing */
 } Verdict;
 
@@ -127,21 +135,23 @@ is_apart_by_name(const char *name)
 }
 
 /* In languages other than SQL and PL/pgSQL nobody sees what is done; C of ours is known. */
-static bool
+static Judgement
 judge(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc form;
-	bool		result;
+	Judgement	result;
 
 	if (!HeapTupleIsValid(tuple))
-		return false;
+		return HARMLESS;
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	if (form->prolang == SQLlanguageId || form->prolang == INTERNALlanguageId ||
 		form->prolang == get_language_oid("plpgsql", true))
-		result = false;
+		result = HARMLESS;
+	else if (form->pronamespace != dbos_schema_oid(true))
+		result = UNSEEN;
 	else
-		result = form->pronamespace != dbos_schema_oid(true) || is_apart_by_name(NameStr(form->proname));
+		result = is_apart_by_name(NameStr(form->proname)) ? APART : HARMLESS;
 	ReleaseSysCache(tuple);
 	return result;
 }
@@ -153,8 +163,8 @@ function_changed(Datum arg, int cacheid, uint32 hashvalue)
 	generation++;
 }
 
-static bool
-is_apart(Oid function)
+static Judgement
+judgement_of(Oid function)
 {
 	Verdict    *verdict;
 	uint64		before = generation;
@@ -163,18 +173,18 @@ is_apart(Oid function)
 	{
 		for (int i = 0; i < lengthof(apart); i++)
 			if (apart[i] == function)
-				return true;
-		return false;
+				return APART;
+		return HARMLESS;
 	}
 	verdict = hash_search(verdicts, &function, HASH_FIND, NULL);
 	if (verdict != NULL && verdict->generation == generation)
-		return verdict->apart;
+		return verdict->judgement;
 	if (verdict == NULL)
 		verdict = hash_search(verdicts, &function, HASH_ENTER, NULL);
-	verdict->apart = judge(function);
+	verdict->judgement = judge(function);
 	/* What changed while it was looked at is looked at again. */
 	verdict->generation = before;
-	return verdict->apart;
+	return verdict->judgement;
 }
 
 static void
@@ -182,8 +192,13 @@ watch_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void
 {
 	if (next_access_hook)
 		next_access_hook(access, classId, objectId, subId, arg);
-	if (inside && access == OAT_FUNCTION_EXECUTE && is_apart(objectId))
-		stand_apart();
+	if (inside && access == OAT_FUNCTION_EXECUTE)
+	{
+		Judgement	judgement = judgement_of(objectId);
+
+		if (judgement == APART || (judgement == UNSEEN && !vouched))
+			stand_apart();
+	}
 }
 
 /* Commands that leave nothing behind, or what settings undo. */
@@ -286,8 +301,9 @@ dbos_company_install(void)
 }
 
 void
-dbos_company_enter(bool others)
+dbos_company_enter(bool others, bool vouched_for)
 {
+	vouched = vouched_for;
 	over = false;
 	unfit = false;
 	waited = false;

@@ -12,8 +12,11 @@
 /* From the start of the process. */
 extern void dbos_company_install(void);
 
-/* Before a member's function runs; others: members before it have not committed. */
-extern void dbos_company_enter(bool others);
+/*
+ * Before a member's function runs; others: members before it have not committed;
+ * vouched_for: dbos.alter_function() says that it may be repeated.
+ */
+extern void dbos_company_enter(bool others, bool vouched_for);
 
 /*
  * After it, and after it has failed, with its transaction aborted.  Before the

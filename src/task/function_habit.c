@@ -45,6 +45,7 @@ typedef struct Habit
 	Oid			function;
 	uint64		generation;		/* of what it says; an older one says nothing */
 	bool		batched;		/* by its language, or as dbos.alter_function() says */
+	bool		vouched_for;	/* it says so */
 	bool		unfit;			/* was seen to do what company does not bear */
 	int			clean_runs;		/* successes in a row, up to a limit */
 	double		run_us;			/* running mean of a run's time */
@@ -141,7 +142,8 @@ habit_of(Oid function, const char *identity)
 	/* What changed while it was looked at is looked at again. */
 	habit->generation = before;
 	habit->batched = batched;
-	if (told && batched)
+	habit->vouched_for = told && batched;
+	if (habit->vouched_for)
 		habit->clean_runs = CLEAN_RUNS;
 	return habit;
 }
@@ -154,6 +156,14 @@ dbos_habit_bears_company(Oid function, const char *identity)
 	return habit->batched && !habit->unfit && habit->clean_runs >= CLEAN_RUNS &&
 		habit->run_us < LONG_RUN_US && habit->failing < OFTEN_FAILING &&
 		habit->in_the_way < OFTEN_IN_THE_WAY;
+}
+
+bool
+dbos_habit_vouched_for(Oid function)
+{
+	const Habit *habit = habit_find(function);
+
+	return habit != NULL && habit->vouched_for;
 }
 
 void
@@ -190,8 +200,9 @@ dbos_habit_unfit(Oid function)
 {
 	Habit	   *habit = habit_find(function);
 
+	/* What it does now and then is not held against who is vouched for. */
 	if (habit != NULL)
-		habit->unfit = true;
+		habit->unfit = !habit->vouched_for;
 }
 
 void

@@ -15,6 +15,9 @@ extern void dbos_habit_install(void);
 /* Whether tasks of this function, by OID and by identity, may share a transaction.  Reads the catalog the first time. */
 extern bool dbos_habit_bears_company(Oid function, const char *identity);
 
+/* Whether dbos.alter_function() says that its effects may be repeated. */
+extern bool dbos_habit_vouched_for(Oid function);
+
 /* What has just happened: nothing is remembered of a function that was changed meanwhile. */
 extern void dbos_habit_ran(Oid function, int64 us);
 extern void dbos_habit_failed(Oid function);

@@ -288,7 +288,7 @@ run_inside(DbosMember *member, bool others)
 {
 	Jsonb	   *result;
 
-	dbos_company_enter(others);
+	dbos_company_enter(others, dbos_habit_vouched_for(member->function_oid));
 	if (member->kind == 's')
 	{
 		pgstat_report_activity(STATE_RUNNING, "SQL task");

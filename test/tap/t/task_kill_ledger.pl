@@ -53,6 +53,14 @@ BEGIN
 	PERFORM pg_sleep(random() * 0.1);
 	RETURN token;
 END $$;
+CREATE FUNCTION seldom(token text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.enter(token);
+	IF nextval('public.luck') % 100 = 0 THEN
+		RAISE EXCEPTION 'seldom luck';
+	END IF;
+	RETURN token;
+END $$;
 CREATE FUNCTION unlucky(token text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM public.enter(token);
@@ -135,7 +143,20 @@ sub client
 		elsif ($dice < 0.5)
 		{
 			@tokens = map { "$token.$_" } 1 .. 30;
-			$sql = 'SELECT dbos.submit_many(\'public.enter\', ARRAY[' . join(',', map { "'[\"$_\"]'" } @tokens) . ']::jsonb[]);';
+			# As many as share transactions, with errors among them.
+			my $documents = 'ARRAY[' . join(',', map { "'[\"$_\"]'" } @tokens) . ']::jsonb[]';
+			$sql = $dice < 0.45 ? "SELECT dbos.submit_many('public.enter', $documents);"
+			  : "SELECT dbos.submit_many('public.seldom', $documents, max_attempts => 1000, retry_delay => '1 ms', retry_backoff => 1);";
+		}
+		elsif ($dice < 0.53)
+		{
+			# Cancelled while they wait, run, or have run in a transaction that is not committed yet.
+			my @cancelled = map { "$token.x$_" } 1 .. 20;
+			print $log join('', map { "cancelled $_\n" } @cancelled);
+			my ($submitted, @ids) = $send->('SELECT dbos.submit_many(\'public.enter\', ARRAY[' . join(',', map { "'[\"$_\"]'" } @cancelled) . ']::jsonb[]);');
+			($submitted) = $send->("SELECT dbos.cancel($_);") foreach grep { /^[0-9]+$/ } @ids[ 0 .. 4 ], @ids[ -5 .. -1 ];
+			$connect->() unless $submitted;
+			next;
 		}
 		elsif ($dice < 0.7)
 		{
@@ -312,7 +333,7 @@ ask('SELECT 1');
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM dbos.task'), 'every task ends')
   or diag(ask('SELECT state, wait_reason, count(*) FROM dbos.tasks GROUP BY 1, 2'));
 
-my (%committed, %rolled, %unknown, @changed);
+my (%committed, %rolled, %unknown, %cancelled, @changed);
 foreach my $number (1 .. $clients)
 {
 	foreach my $line (split /\n/, slurp_file("$folder/client$number"))
@@ -324,6 +345,7 @@ foreach my $number (1 .. $clients)
 			$committed{$token} = $id;
 		}
 		elsif ($what eq 'rolled') { $rolled{$token} = 1; }
+		elsif ($what eq 'cancelled') { $cancelled{$token} = 1; }
 		else { $unknown{$token} = 1; }
 	}
 	# A client may be cut off; nothing that it asks for is refused.
@@ -353,7 +375,7 @@ is(some(grep { $task_of{$_} != $committed{$_} } grep { exists $task_of{$_} } key
 is(some(@changed), '', 'a key has one task however often it is submitted');
 is(some(@twice), '', 'none has its effects twice');
 is(some(grep { exists $task_of{$_} } keys %rolled), '', 'none that was rolled back ran');
-is(some(grep { !exists $committed{$_} && !exists $unknown{$_} } keys %task_of), '', 'none ran that no client submitted');
+is(some(grep { !exists $committed{$_} && !exists $unknown{$_} && !exists $cancelled{$_} } keys %task_of), '', 'none ran that no client submitted');
 is(some(grep { !exists $task_of{$_} } keys %mark), '', 'where the transaction of a submit left its mark, the task ran');
 is(some(grep { /m/ && !exists $mark{$_} } keys %task_of), '', 'where it left none, the task did not');
 my (%submitted, %ran);
@@ -366,14 +388,18 @@ foreach my $token (keys %committed, keys %unknown)
 is(some(grep { $ran{$_} != $submitted{$_} } keys %ran), '', 'what was submitted together ran, all or none');
 is(ask(q{SELECT count(*) FROM ledger l LEFT JOIN dbos.tasks t ON t.id = l.task WHERE t.state IS DISTINCT FROM 'succeeded'}),
 	'0', 'whoever left effects has succeeded');
-is(ask(q{SELECT count(*) FROM dbos.tasks t LEFT JOIN ledger l ON l.task = t.id WHERE t.state <> 'succeeded' OR t.result #>> '{}' IS DISTINCT FROM l.token}),
-	'0', 'whoever has ended has succeeded, with its own result')
-  or diag(ask(q{SELECT id, state, function, attempt, crashes, error FROM dbos.tasks WHERE state <> 'succeeded' LIMIT 5}));
+is(ask(q{SELECT count(*) FROM dbos.tasks t LEFT JOIN ledger l ON l.task = t.id WHERE t.state <> 'cancelled' AND (t.state <> 'succeeded' OR t.result #>> '{}' IS DISTINCT FROM l.token)}),
+	'0', 'whoever has ended and was not cancelled has succeeded, with its own result')
+  or diag(ask(q{SELECT id, state, function, attempt, crashes, error FROM dbos.tasks WHERE state NOT IN ('succeeded', 'cancelled') LIMIT 5}));
+is(some(map { (split /\|/)[0] } grep { my ($token) = split /\|/; !exists $cancelled{$token} }
+		split /\n/, ask(q{SELECT args->>0 FROM dbos.tasks WHERE state = 'cancelled'})), '', 'none was cancelled that nobody cancelled');
+note(scalar(keys %cancelled) . ' that were to be cancelled, of which ' . ask(q{SELECT count(*) FROM dbos.tasks WHERE state = 'cancelled'}) . ' were in time');
 cmp_ok(ask(q{SELECT count(*) FROM dbos.attempts WHERE outcome = 'crashed'}), '>', 0, 'crashes were counted');
 cmp_ok(ask(q{SELECT count(*) FROM dbos.attempts WHERE outcome = 'failed'}), '>', 0, 'attempts failed, and were made again');
 is(ask(q{SELECT count(*) FROM dbos.tasks t WHERE t.crashes <>
 	(SELECT count(*) FROM dbos.attempts a WHERE a.task_id = t.id AND a.outcome = 'crashed')}),
 	'0', 'each crash that is charged is an attempt');
+note(ask(q{SELECT count(*) || ' tasks that succeeded, in ' || count(DISTINCT xid) || ' transactions' FROM dbos.task_history WHERE state = 'succeeded'}));
 note('attempts: ' . join(', ', split /\n/, ask('SELECT outcome || \' \' || count(*) FROM dbos.attempts GROUP BY outcome ORDER BY 1')));
 $node->stop;
 done_testing();
