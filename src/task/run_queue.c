@@ -432,10 +432,11 @@ dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue,
 	}
 }
 
-/* How many of the lane's tasks one worker should take of `limit`: idle ones shall have theirs. */
+/* How many of the lane's tasks one worker should take of `limit`: those who may run others shall have theirs. */
 static int
 fair_hand(const DbosLane *lane, int limit)
 {
+	const DbosQueueSlot *queue = queue_find(lane->database, lane->queue_id);
 	int			workers = 0;
 
 	for (int i = 0; i < dbos_task_shared->nworkers; i++)
@@ -447,6 +448,8 @@ fair_hand(const DbosLane *lane, int limit)
 			(worker->state == DBOS_WORKER_IDLE || worker->state == DBOS_WORKER_RUNNING))
 			workers++;
 	}
+	if (queue != NULL && queue->concurrency >= 0)
+		workers = Min(workers, queue->concurrency - queue->running);
 	workers = Max(workers, 1);
 	return Max(Min(limit, (lane->count + workers - 1) / workers), 1);
 }
