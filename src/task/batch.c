@@ -50,6 +50,7 @@ typedef struct Batch
 	bool		company;		/* some had run when this turn came */
 	BatchStage	stage;
 	Oid			role;
+	Oid			function;		/* that was last seen to run */
 	TimestampTz started_at;
 } Batch;
 
@@ -120,8 +121,11 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	turn->alone |= !company;
 	if (turn->alone && batch->ran > 0)
 		return false;
-	if (member.kind == 'f')
+	if (member.kind == 'f' && batch->function != member.function_oid)
+	{
+		batch->function = member.function_oid;
 		pgstat_report_activity(STATE_RUNNING, member.call->display);
+	}
 	batch->ran++;
 	if (!company)
 		dbos_turn_runs_alone(batch->at);
@@ -187,7 +191,8 @@ run_batch(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		batch->at++;
 		if (turn->state == DBOS_TURN_DONE && (turn->alone || dbos_company_over()))
 			break;
-		if (GetCurrentTimestamp() - batch->started_at >= BATCH_US)
+		if (turn->state == DBOS_TURN_DONE &&
+			member.attempt.finished_at - batch->started_at >= BATCH_US)
 			break;
 		if (batch->ran > 0 && batch->at < hand->count)
 			dbos_task_rows_keep_open();
