@@ -285,6 +285,9 @@ extern bool dbos_worker_note_names(int64 task);
 extern int	dbos_worker_notes_of_dead(DbosDeadNote *found, int limit);
 extern void dbos_worker_note_taken(const DbosDeadNote *note);
 
+/* ---- cpu_guard.c: in the launcher, with the lock held ---- */
+extern bool dbos_cpu_has_room(TimestampTz now);
+
 /* ---- scheduler.c ---- */
 extern Jsonb *dbos_login_obstacle(Oid role);
 extern void dbos_fail_login(Oid role);

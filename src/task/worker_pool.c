@@ -506,6 +506,22 @@ worker_comes(Oid database, Oid session_role)
 	return false;
 }
 
+/* Whether the login has a worker that will come to what waits, sooner or later. */
+static bool
+worker_is_busy(Oid database, Oid session_role)
+{
+	for (int i = 0; i < dbos_task_shared->nworkers; i++)
+	{
+		DbosWorker *worker = dbos_worker_slot(i);
+
+		if (!worker->is_scheduler && worker->database == database &&
+			worker->session_role == session_role && !worker->leave &&
+			worker->state == DBOS_WORKER_RUNNING)
+			return true;
+	}
+	return false;
+}
+
 /* A process that ended before it attached could not log in, or found no database. */
 static void
 reap_failed_starts(TimestampTz now)
@@ -598,6 +614,8 @@ choose_start(TimestampTz now, Oid *database, Oid *session_role, bool *is_schedul
 			continue;
 		entry = dbos_database_find(lane->database, false);
 		if (entry == NULL || entry->state != DBOS_DATABASE_ACTIVE)
+			continue;
+		if (worker_is_busy(lane->database, lane->session_role) && !dbos_cpu_has_room(now))
 			continue;
 		slot = reserve_slot(lane->database, lane->session_role, false);
 		if (slot == DBOS_NOBODY)
