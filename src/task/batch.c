@@ -119,7 +119,8 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		company = bears_company();
 	}
 	turn->alone |= !company;
-	if (turn->alone && batch->ran > 0)
+	/* Nor does what was written down before it wait for it. */
+	if (turn->alone && batch->at > hand->next)
 		return false;
 	if (member.kind == 'f' && batch->function != member.function_oid)
 	{
@@ -182,7 +183,7 @@ run_batch(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	{
 		DbosTurn   *turn = &hand->turns[batch->at];
 
-		if (turn->alone && turn->state == DBOS_TURN_WAITS && batch->ran > 0)
+		if (turn->alone && turn->state == DBOS_TURN_WAITS && batch->at > hand->next)
 			break;
 		MemoryContextReset(member_context);
 		MemoryContextSwitchTo(member_context);
@@ -190,6 +191,8 @@ run_batch(DbosHand *hand, Batch *batch, const DbosSample *sample)
 			break;
 		batch->at++;
 		if (turn->state == DBOS_TURN_DONE && (turn->alone || dbos_company_over()))
+			break;
+		if (turn->state == DBOS_TURN_FAILED && turn->urgent)
 			break;
 		if (turn->state == DBOS_TURN_DONE &&
 			member.attempt.finished_at - batch->started_at >= BATCH_US)
@@ -223,6 +226,7 @@ charge(DbosTurn *turn, ErrorData *error)
 	if (OidIsValid(member.function_oid))
 		dbos_habit_failed(member.function_oid);
 	turn->failure = dbos_member_failure(&member, error);
+	turn->urgent = !dbos_habit_known_to_bear_company(member.function_oid);
 	turn->state = DBOS_TURN_FAILED;
 }
 

@@ -31,6 +31,7 @@ typedef struct DbosTurn
 	bool		alone;			/* it failed in company, or is not fit for it */
 	bool		wanted;			/* somebody dropped an entry of it because we had it */
 	DbosFailure *failure;
+	bool		urgent;			/* the failure is committed before anybody else runs */
 } DbosTurn;
 
 /* What an executor took from the run queue in one go, all of one queue, in order. */

@@ -148,14 +148,26 @@ habit_of(Oid function, const char *identity)
 	return habit;
 }
 
-bool
-dbos_habit_bears_company(Oid function, const char *identity)
+static bool
+bears_company(const Habit *habit)
 {
-	const Habit *habit = habit_of(function, identity);
-
 	return habit->batched && !habit->unfit && habit->clean_runs >= CLEAN_RUNS &&
 		habit->run_us < LONG_RUN_US && habit->failing < OFTEN_FAILING &&
 		habit->in_the_way < OFTEN_IN_THE_WAY;
+}
+
+bool
+dbos_habit_bears_company(Oid function, const char *identity)
+{
+	return bears_company(habit_of(function, identity));
+}
+
+bool
+dbos_habit_known_to_bear_company(Oid function)
+{
+	const Habit *habit = habit_find(function);
+
+	return habit != NULL && bears_company(habit);
 }
 
 bool

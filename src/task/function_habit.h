@@ -15,6 +15,9 @@ extern void dbos_habit_install(void);
 /* Whether tasks of this function, by OID and by identity, may share a transaction.  Reads the catalog the first time. */
 extern bool dbos_habit_bears_company(Oid function, const char *identity);
 
+/* The same without a look: false when nothing is known. */
+extern bool dbos_habit_known_to_bear_company(Oid function);
+
 /* Whether dbos.alter_function() says that its effects may be repeated. */
 extern bool dbos_habit_vouched_for(Oid function);
 

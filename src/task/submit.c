@@ -51,6 +51,8 @@ PG_FUNCTION_INFO_V1(dbos_submit_many);
 PG_FUNCTION_INFO_V1(dbos_submit_sql);
 PG_FUNCTION_INFO_V1(dbos_guard_task);
 
+/* Rows of submit_many that are written together. */
+#define ROWS_AT_ONCE 128
 /* Idempotency and partition keys are bookkeeping, and indexed: no documents. */
 #define MAX_KEY_BYTES	1024
 /* Beyond this an interval is a mistake, or infinite. */
@@ -84,7 +86,9 @@ typedef struct Submission
 	Relation	relation;
 	EState	   *estate;
 	ResultRelInfo *target;
-	TupleTableSlot *slot;
+	TupleTableSlot **slots;		/* rows that are made and not yet written */
+	int			nslots;			/* so many of them */
+	int			space;			/* how many are written at once */
 } Submission;
 
 typedef enum KeyUse
@@ -102,7 +106,8 @@ static TimestampTz next_look = 0;
 
 static void submit_allowed(const char *command);
 static void submission_read(Submission *submission, FunctionCallInfo fcinfo, int at, KeyUse use);
-static void submission_open(Submission *submission);
+static void submission_open(Submission *submission, int rows);
+static void submission_flush(Submission *submission);
 static void submission_close(Submission *submission);
 static bool submission_known_key(Submission *submission, int64 id, int64 *existing);
 static void submission_insert(Submission *submission, int64 id, char kind,
@@ -201,7 +206,7 @@ dbos_submit_many(PG_FUNCTION_ARGS)
 	ids = palloc(sizeof(int64) * count);
 	caller = CurrentMemoryContext;
 	round = AllocSetContextCreate(caller, "dbos submit", ALLOCSET_DEFAULT_SIZES);
-	submission_open(&submission);
+	submission_open(&submission, count);
 	for (int i = 0; i < count; i++)
 	{
 		Datum		value;
@@ -216,7 +221,11 @@ dbos_submit_many(PG_FUNCTION_ARGS)
 		ids[i] = nextval_internal(submission.sequence, false);
 		submission_insert(&submission, ids[i], 'f', call->identity, args);
 		MemoryContextSwitchTo(caller);
-		MemoryContextReset(round);
+		if (submission.nslots == submission.space || i == count - 1)
+		{
+			submission_flush(&submission);
+			MemoryContextReset(round);
+		}
 		value = Int64GetDatum(ids[i]);
 		tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
 	}
@@ -718,7 +727,7 @@ submission_read(Submission *submission, FunctionCallInfo fcinfo, int at, KeyUse 
 /* ---- rows ---- */
 
 static void
-submission_open(Submission *submission)
+submission_open(Submission *submission, int rows)
 {
 	submission->relation = table_open(dbos_relation_oid("task"), RowExclusiveLock);
 	if (RelationGetDescr(submission->relation)->natts != TASK_COLUMNS)
@@ -728,14 +737,37 @@ submission_open(Submission *submission)
 	submission->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(submission->target, submission->relation, 0, NULL, 0);
 	ExecOpenIndices(submission->target, false);
-	submission->slot = MakeSingleTupleTableSlot(RelationGetDescr(submission->relation),
-												&TTSOpsVirtual);
+	submission->space = Min(rows, ROWS_AT_ONCE);
+	submission->nslots = 0;
+	submission->slots = palloc(sizeof(TupleTableSlot *) * submission->space);
+	for (int i = 0; i < submission->space; i++)
+		submission->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(submission->relation),
+														&TTSOpsVirtual);
+}
+
+/* Writes what was made: a page and a record of WAL have room for more than one row. */
+static void
+submission_flush(Submission *submission)
+{
+	if (submission->nslots == 1)
+		table_tuple_insert(submission->relation, submission->slots[0], GetCurrentCommandId(true), 0, NULL);
+	else if (submission->nslots > 1)
+		table_multi_insert(submission->relation, submission->slots, submission->nslots,
+						   GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < submission->nslots; i++)
+	{
+		dbos_insert_index_tuples(submission->target, submission->slots[i], submission->estate);
+		ResetPerTupleExprContext(submission->estate);
+		ExecClearTuple(submission->slots[i]);
+	}
+	submission->nslots = 0;
 }
 
 static void
 submission_close(Submission *submission)
 {
-	ExecDropSingleTupleTableSlot(submission->slot);
+	for (int i = 0; i < submission->space; i++)
+		ExecDropSingleTupleTableSlot(submission->slots[i]);
 	ExecCloseIndices(submission->target);
 	FreeExecutorState(submission->estate);
 	table_close(submission->relation, NoLock);
@@ -748,11 +780,14 @@ set_value(TupleTableSlot *slot, enum TaskColumn column, Datum value)
 	slot->tts_isnull[column] = false;
 }
 
-/* Writes one row and says at commit that it is there. */
+/*
+ * Makes one row, to be written with those before it, and says at commit that it is
+ * there.  What it is made of is the caller's until the flush.
+ */
 static void
 submission_insert(Submission *submission, int64 id, char kind, const char *function, Jsonb *args)
 {
-	TupleTableSlot *slot = submission->slot;
+	TupleTableSlot *slot = submission->slots[submission->nslots++];
 	int64		parent = dbos_context_task();
 
 	ExecClearTuple(slot);
@@ -790,9 +825,6 @@ submission_insert(Submission *submission, int64 id, char kind, const char *funct
 	set_value(slot, TASK_ATTRIBUTES, JsonbPGetDatum(submission->attributes));
 	ExecStoreVirtualTuple(slot);
 
-	table_tuple_insert(submission->relation, slot, GetCurrentCommandId(true), 0, NULL);
-	dbos_insert_index_tuples(submission->target, slot, submission->estate);
-	ResetPerTupleExprContext(submission->estate);
 
 	if (!submission->held)
 		dbos_pending_push(submission->priority, id, submission->session_role, &submission->queue);
@@ -896,8 +928,9 @@ submission_one(Submission *submission, char kind, const char *function, Jsonb *a
 
 	if (submission->idempotency_key != NULL && submission_known_key(submission, id, &existing))
 		return existing;
-	submission_open(submission);
+	submission_open(submission, 1);
 	submission_insert(submission, id, kind, function, args);
+	submission_flush(submission);
 	submission_close(submission);
 	submission_depend(submission, &id, 1);
 	warn_without_workers(submission->now);

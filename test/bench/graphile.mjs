@@ -1,5 +1,5 @@
-// graphile-worker beside us: node graphile.mjs execute COUNT | latency COUNT.
-// Its default settings, ten jobs at once.  The connection comes from PGHOST, PGPORT,
+// graphile-worker beside us: node graphile.mjs execute COUNT | batched COUNT | latency COUNT.
+// Its default settings, ten jobs at once; batched: the settings of its own performance page that gave most.  The connection comes from PGHOST, PGPORT,
 // PGUSER and PGDATABASE.  Client and server of this peer share the machine.
 // SPDX-License-Identifier: PostgreSQL
 import { createRequire } from 'node:module';
@@ -18,19 +18,28 @@ pool.on('connect', (client) => client.on('error', () => {}));
 const utils = await makeWorkerUtils({ pgPool: pool, logger });
 await utils.migrate();
 await pool.query('TRUNCATE graphile_worker._private_jobs');
-const start = (concurrency, noop) => run({ pgPool: pool, concurrency, noHandleSignals: true, logger, events: new EventEmitter(), taskList: { noop } });
+const start = (concurrency, noop, worker = {}) => run({ preset: { worker }, pgPool: pool, concurrency, noHandleSignals: true, logger, events: new EventEmitter(), taskList: { noop } });
 const left = async () => Number((await pool.query('SELECT count(*) AS n FROM graphile_worker._private_jobs')).rows[0].n);
-if (mode === 'execute') {
+const fill = async () => {
   for (let i = 0; i < count; i += 1000)
     await utils.addJobs(Array.from({ length: Math.min(1000, count - i) }, () => ({ identifier: 'noop', payload: {} })));
   await pool.query('VACUUM ANALYZE graphile_worker._private_jobs');
+};
+const execute = async (metric, concurrency, worker) => {
+  await fill();
   let n = 0;
   const begin = performance.now();
-  const runner = await start(10, () => { n++; });
+  const runner = await start(concurrency, () => { n++; }, worker);
   while (n < count) await sleep(5);
   while (await left() > 0) await sleep(5);
-  emit('execute_c10_default', count / (performance.now() - begin) * 1000, 'jobs/s');
+  emit(metric, count / (performance.now() - begin) * 1000, 'jobs/s');
   await runner.stop();
+};
+if (mode === 'execute') {
+  await execute('execute_c10_default', 10);
+} else if (mode === 'batched') {
+  await execute('execute_c24_queue500', 24, { localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0 });
+  await execute('execute_c10_queue1000', 10, { localQueue: { size: 1000 }, completeJobBatchDelay: 5, failJobBatchDelay: 5 });
 } else {
   let begun, done;
   const starts = [], ends = [];

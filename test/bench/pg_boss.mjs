@@ -1,5 +1,5 @@
-// pg-boss beside us: node pg_boss.mjs COUNT.  Ten loops that fetch and complete one job at a time, and
-// four by hundreds, by its public interface.  It makes its own schema in PGDATABASE.
+// pg-boss beside us: node pg_boss.mjs COUNT.  Ten loops that fetch and complete one job at a time,
+// four by hundreds, and ten by thousands, by its public interface.  It makes its own schema in PGDATABASE.
 // SPDX-License-Identifier: PostgreSQL
 import { createRequire } from 'node:module';
 const require = createRequire(process.env.PEERS_NPM + '/package.json');
@@ -13,7 +13,7 @@ await boss.start();
 await boss.createQueue('noop');
 // Version 11 gave insert() the queue's name as an argument of its own.
 const insert = (jobs) => (Number(require('pg-boss/package.json').version.split('.')[0]) <= 10 ? boss.insert(jobs) : boss.insert('noop', jobs));
-for (const [loops, batch, jobs] of [[10, 1, Math.min(count, 5000)], [4, 100, count]]) {
+for (const [loops, batch, jobs] of [[10, 1, Math.min(count, 5000)], [4, 100, count], [10, 1000, count]]) {
   for (let i = 0; i < jobs; i += 1000)
     await insert(Array.from({ length: Math.min(1000, jobs - i) }, () => ({ name: 'noop', data: {} })));
   let done = 0;

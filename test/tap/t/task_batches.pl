@@ -9,7 +9,6 @@ use Test::More;
 my $programs = $ENV{DBOS_TORTURE} ? 20_000 : 2_000;
 my $seed = $ENV{DBOS_SEED} || time;
 note("seed $seed, for DBOS_SEED");
-my $shared = ($ENV{DBOS_TEST_SHARED_MEMORY} || 'on') ne 'off';
 my $node = PostgreSQL::Test::Cluster->new('batches');
 $node->init;
 # One worker: the order is that of the submits.
@@ -192,7 +191,7 @@ my $transactions = q{SELECT count(DISTINCT h.xid) FROM dbos.task_history h JOIN 
 (my $together = $transactions) =~ s/MODE/together/;
 my $tasks = $node->safe_psql('postgres', q{SELECT count(*) FROM dbos.task_history h JOIN ids i ON i.task = h.id AND i.mode = 'alone' WHERE h.state = 'succeeded'});
 is($node->safe_psql('postgres', $alone), $tasks, 'a transaction each, where that was asked for');
-if ($shared)
+if ($node->safe_psql('postgres', 'SHOW dbos.shared_memory') eq 'on')
 {
 	cmp_ok($node->safe_psql('postgres', $together), '<', $tasks * 0.9, 'and fewer transactions than tasks where it was not');
 }
