@@ -51,7 +51,7 @@ SELECT dbos.schedule_preview('* * * * *', 'Nowhere/Land');
 SELECT dbos.schedule_preview('* * * * *', count => -1);
 \set VERBOSITY terse
 
--- NULL and times at the ends give no rows.
+-- NULL and infinities give no rows; a year far off gives its own.
 SELECT count(*) FROM dbos.schedule_preview(NULL);
 SELECT count(*) FROM dbos.schedule_preview('@daily', 'UTC', 'infinity');
 SELECT count(*) FROM dbos.schedule_preview('@daily', 'UTC', '-infinity');
