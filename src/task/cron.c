@@ -326,7 +326,7 @@ dbos_cron_parse(const char *text, DbosCron *cron)
 		text++;
 	if (pg_strncasecmp(text, "@every", 6) == 0 && isspace((unsigned char) text[6]))
 	{
-		cron->every = read_every(text + 6);
+		cron->every = read_every(text + 6 + strspn(text + 6, " \t"));
 		return;
 	}
 	for (int i = 0; i < (int) lengthof(nicknames); i++)
