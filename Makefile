@@ -27,7 +27,7 @@ help:
 #: make test-plain   the second half of it: all with shared memory off
 #: make torture      the TAP tests with their full counts
 #: make test-asan    the regress suite with sanitizers
-#: make bench        the measurements; make bench-peers installs whom they stand beside
+#: make bench        the measurements; WHAT=tasks|batches|host; make bench-peers installs whom they stand beside
 #: make lint         what neither compiler nor tests see; make reproducible is a part of it
 #: make install      into the PostgreSQL that PG_CONFIG names
 #: make clean        forget what was built, and the private servers
