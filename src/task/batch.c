@@ -95,6 +95,7 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	static const DbosSample none = {0};
 	DbosTurn   *turn = &hand->turns[batch->at];
 	bool		company = false;
+	bool		others_wait;
 	const char *state;
 	Jsonb	   *obstacle = dbos_member_obstacle(&member, batch->ran == 0, &state);
 
@@ -128,10 +129,11 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		pgstat_report_activity(STATE_RUNNING, member.call->display);
 	}
 	batch->ran++;
-	if (!company)
+	if (!company || turn->slow)
 		dbos_turn_runs_alone(batch->at);
+	others_wait = batch->ran > 1 || batch->at + 1 < hand->count;
 	dbos_context_begin_task(member.id, member.container);
-	dbos_member_run(&member, batch->ran > 1, batch->at == 0 ? sample : &none);
+	dbos_member_run(&member, others_wait, batch->at == 0 ? sample : &none);
 	dbos_context_end_task();
 	if (OidIsValid(member.function_oid))
 	{
@@ -238,13 +240,14 @@ member_failed(DbosHand *hand, const Batch *batch, ErrorData *error)
 
 	if (OidIsValid(member.function_oid) && dbos_company_unfit())
 		dbos_habit_unfit(member.function_oid);
-	if (!batch->company)
+	if (!batch->company && !dbos_company_stopped())
 	{
 		charge(turn, error);
 		return;
 	}
 	/* Those before it again, without it, and then it alone. */
 	turn->alone = true;
+	turn->slow = dbos_company_stopped();
 	if (OidIsValid(member.function_oid) && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		dbos_habit_ended_company(member.function_oid);
 }

@@ -29,6 +29,7 @@ typedef struct DbosTurn
 	DbosTaskKey key;
 	DbosTurnState state;
 	bool		alone;			/* it failed in company, or is not fit for it */
+	bool		slow;			/* nobody in hand shall wait for it */
 	bool		wanted;			/* somebody dropped an entry of it because we had it */
 	DbosFailure *failure;
 	bool		urgent;			/* the failure is committed before anybody else runs */

@@ -8,15 +8,16 @@
  * (locks of the user's own making, open cursors, temporary tables, everything that
  * a utility command does), what the server would fold into one (NOTIFY), and what
  * a rollback does not undo (effects outside of the database) ends the batch after
- * the first member; a later member that is about to do it is stopped before it does,
- * the batch is rolled back, and it runs again, alone.
+ * the first member; one that others wait for is stopped before it does it, the
+ * batch is rolled back, and it runs again, alone.
  *
  * It is seen by the server's hooks for utility commands, for functions that are
- * about to be executed, and for the start and end of queries.  A later
- * member that waits for a lock longer than WAIT_MS is stopped likewise: so those
- * who keep others waiting with uncommitted work never wait themselves, and company makes no
- * deadlock.  The stop is a cancel, which EXCEPTION WHEN OTHERS does not catch; and
- * whoever catches it all the same is rolled back at its end.
+ * about to be executed, and for the start and end of queries.  While others wait
+ * for a member's end, with work that is not committed or for their turn, it is
+ * stopped likewise when it waits for a lock longer than WAIT_MS or runs longer than
+ * RUN_MS: so company makes no deadlock, and no long wait.  The stop is a cancel,
+ * which EXCEPTION WHEN OTHERS does not catch; and whoever catches it all the same is
+ * rolled back at its end.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -47,16 +48,17 @@
 #include "company.h"
 #include "task.h"
 
-/* A later member waits for no lock longer than this, looked at as often. */
-#define WAIT_MS 5
+#define WAIT_MS 5				/* for a lock; looked at as often */
+#define RUN_MS 25				/* in all */
 
 /* What has been said of the member that runs. */
 static bool inside = false;		/* a member's function runs */
-static bool later = false;		/* it is not the first of its transaction */
+static bool awaited = false;	/* others wait for its end: for their commit, or for their turn */
+static TimestampTz entered_at = 0;
 static bool vouched = false;	/* what nobody sees may be repeated */
 static bool over = false;		/* nothing may follow it */
 static bool unfit = false;		/* it should run alone, and so all of its function */
-static volatile sig_atomic_t waited = false;	/* it was stopped because it waited */
+static volatile sig_atomic_t stopped = false;	/* for the others' sake */
 static int	guc_level = 0;
 static int	queries = 0;		/* begun and not ended: of a cursor that was left open, or of an error that was caught */
 
@@ -118,11 +120,13 @@ stand_apart(void)
 {
 	unfit = true;
 	over = true;
-	if (later)
-		ereport(ERROR,
-				errcode(ERRCODE_QUERY_CANCELED),
-				errmsg("task is to run alone"),
-				errdetail("It did what other tasks of its transaction would notice."));
+	if (!awaited)
+		return;
+	stopped = true;
+	ereport(ERROR,
+			errcode(ERRCODE_QUERY_CANCELED),
+			errmsg("task is to run alone"),
+			errdetail("It did what other tasks of its transaction would notice."));
 }
 
 static bool
@@ -263,18 +267,28 @@ watch_end(QueryDesc *query)
 
 /* ---- waiting ---- */
 
-/* In a signal handler. */
-static void
-look_at_wait(void)
+/* Whether the process has waited for a lock for so long. */
+static bool
+waits(TimestampTz now)
 {
 	uint64		since;
 
-	if (!inside || !later || MyProc->waitLock == NULL)
-		return;
+	if (MyProc->waitLock == NULL)
+		return false;
 	since = pg_atomic_read_u64(&MyProc->waitStart);
-	if (since == 0 || !TimestampDifferenceExceeds((TimestampTz) since, GetCurrentTimestamp(), WAIT_MS))
+	return since != 0 && TimestampDifferenceExceeds((TimestampTz) since, now, WAIT_MS);
+}
+
+/* In a signal handler. */
+static void
+look_at_member(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!inside || !awaited ||
+		!(waits(now) || TimestampDifferenceExceeds(entered_at, now, RUN_MS)))
 		return;
-	waited = true;
+	stopped = true;
 	QueryCancelPending = true;
 	InterruptPending = true;
 	SetLatch(MyLatch);
@@ -289,7 +303,7 @@ dbos_company_install(void)
 
 	verdicts = hash_create("dbos functions that run alone", 64, &control, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterSyscacheCallback(PROCOID, function_changed, (Datum) 0);
-	wait_timeout = RegisterTimeout(USER_TIMEOUT, look_at_wait);
+	wait_timeout = RegisterTimeout(USER_TIMEOUT, look_at_member);
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
 	next_access_hook = object_access_hook;
@@ -301,18 +315,19 @@ dbos_company_install(void)
 }
 
 void
-dbos_company_enter(bool others, bool vouched_for)
+dbos_company_enter(bool others_wait, bool vouched_for, TimestampTz now)
 {
 	vouched = vouched_for;
+	entered_at = now;
 	over = false;
 	unfit = false;
-	waited = false;
-	later = others;
+	stopped = false;
+	awaited = others_wait;
 	queries = 0;
 	guc_level = NewGUCNestLevel();
-	if (others && !timer_armed)
+	if (awaited && !timer_armed)
 	{
-		enable_timeout_every(wait_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WAIT_MS), WAIT_MS);
+		enable_timeout_every(wait_timeout, TimestampTzPlusMilliseconds(now, WAIT_MS), WAIT_MS);
 		timer_armed = true;
 	}
 	inside = true;
@@ -328,7 +343,7 @@ dbos_company_leave(void)
 	if (queries != 0)
 		over = true;
 	/* It was stopped, and went on. */
-	if (later && (unfit || waited))
+	if (stopped)
 		ereport(ERROR,
 				errcode(ERRCODE_QUERY_CANCELED),
 				errmsg("task is to run alone"));
@@ -353,6 +368,12 @@ bool
 dbos_company_over(void)
 {
 	return over;
+}
+
+bool
+dbos_company_stopped(void)
+{
+	return stopped;
 }
 
 bool

@@ -290,11 +290,11 @@ run_own_transactions(DbosMember *member)
 
 /* Runs what fits into our transaction. */
 static Jsonb *
-run_inside(DbosMember *member, bool others)
+run_inside(DbosMember *member, bool others_wait)
 {
 	Jsonb	   *result;
 
-	dbos_company_enter(others, dbos_habit_vouched_for(member->function_oid));
+	dbos_company_enter(others_wait, dbos_habit_vouched_for(member->function_oid), member->attempt.started_at);
 	if (member->kind == 's')
 	{
 		pgstat_report_activity(STATE_RUNNING, "SQL task");
@@ -309,7 +309,7 @@ run_inside(DbosMember *member, bool others)
 }
 
 void
-dbos_member_run(DbosMember *member, bool others, const DbosSample *sample)
+dbos_member_run(DbosMember *member, bool others_wait, const DbosSample *sample)
 {
 	Jsonb	   *result;
 
@@ -317,7 +317,7 @@ dbos_member_run(DbosMember *member, bool others, const DbosSample *sample)
 	if (dbos_member_commits_itself(member))
 		result = run_own_transactions(member);
 	else
-		result = run_inside(member, others);
+		result = run_inside(member, others_wait);
 	/* A body may have made the transaction read only; that binds its own statements. */
 	XactReadOnly = false;
 	dbos_member_end(member, DBOS_SUCCEEDED, result, NULL);

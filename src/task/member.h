@@ -80,7 +80,7 @@ extern void dbos_member_resolve(DbosMember *member);
  * stop are not.  SQL text that commits by itself ends the transaction and begins
  * another; it comes alone.
  */
-extern void dbos_member_run(DbosMember *member, bool others, const DbosSample *sample);
+extern void dbos_member_run(DbosMember *member, bool others_wait, const DbosSample *sample);
 extern void dbos_member_end(DbosMember *member, const char *state, Jsonb *result, Jsonb *error);
 extern bool dbos_member_commits_itself(const DbosMember *member);
 

@@ -195,5 +195,30 @@ if ($node->safe_psql('postgres', 'SHOW dbos.shared_memory') eq 'on')
 {
 	cmp_ok($node->safe_psql('postgres', $together), '<', $tasks * 0.9, 'and fewer transactions than tasks where it was not');
 }
+
+# Two workers: one that is taken into hand with others, as its function has always been quick, waits for the third of them.
+$node->append_conf('postgresql.conf', 'dbos.max_workers = 2');
+$node->reload;
+$node->safe_psql('postgres', q{
+CREATE FUNCTION may_wait(n int) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	IF n = 1 THEN
+		RETURN dbos.wait((SELECT i.task FROM public.ids i WHERE i.mode = 'waits' AND i.n = 3), '1 minute')::bigint;
+	END IF;
+	RETURN n;
+END
+$$;
+SELECT count(*) FROM dbos.submit_many('may_wait', (SELECT array_agg(jsonb_build_array(0)) FROM generate_series(1, 100))) id;
+});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM dbos.task}), 'a function makes itself known as quick');
+$node->safe_psql('postgres', q{
+SELECT dbos.pause_queue('default');
+INSERT INTO ids SELECT 'waits', row_number() OVER (), id FROM dbos.submit_many('may_wait',
+	(SELECT array_agg(jsonb_build_array(n) ORDER BY n) FROM generate_series(1, 100) n)) id;
+SELECT dbos.resume_queue('default');
+});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM dbos.task}), 'nobody waits for the turn of one that waits for him');
+is($node->safe_psql('postgres', q{SELECT result FROM dbos.tasks WHERE id = (SELECT task FROM ids WHERE mode = 'waits' AND n = 1)}), '3',
+	'and it had its answer');
 $node->stop;
 done_testing();
