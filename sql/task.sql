@@ -10,6 +10,11 @@ CREATE TABLE dbos.queue
 	concurrency integer CHECK (concurrency >= 0),
 	paused boolean NOT NULL DEFAULT false,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	partition_concurrency integer CHECK (partition_concurrency >= 0),
+	rate_limit integer CHECK (rate_limit >= 0),
+	partition_rate_limit integer CHECK (partition_rate_limit >= 0),
+	rate_period interval NOT NULL DEFAULT '1 second',
+	policy text NOT NULL DEFAULT 'fair',
 	UNIQUE (container_id, name)
 );
 COMMENT ON TABLE dbos.queue IS 'queues: a name under which tasks wait, with its limits';
@@ -56,8 +61,11 @@ COMMENT ON TABLE dbos.task IS 'tasks that have not ended; read dbos.tasks';
 COMMENT ON COLUMN dbos.task.held IS 'not in the ready order: delayed until run_at, or waiting for other tasks';
 COMMENT ON COLUMN dbos.task.unmet IS 'dependencies that have not succeeded yet';
 COMMENT ON COLUMN dbos.task.kind IS 'f: function, s: SQL text';
--- The policy order, read in windows by the scheduler.  No column of it changes when a task runs.
-CREATE INDEX task_ready ON dbos.task (queue_id, session_role, priority, id) WHERE NOT held;
+-- Ready tasks, read in windows by the scheduler.  No column of these changes when a task runs.
+CREATE INDEX task_ready ON dbos.task (queue_id, session_role, priority, id) WHERE NOT held AND partition_key IS NULL;
+CREATE INDEX task_partition ON dbos.task (queue_id, session_role,
+	(pg_catalog.hashtextextended(partition_key COLLATE pg_catalog."C", 0) OPERATOR(pg_catalog.|) 1), priority, id)
+	WHERE NOT held AND partition_key IS NOT NULL;
 CREATE INDEX task_due ON dbos.task (run_at, id) WHERE held AND unmet OPERATOR(pg_catalog.=) 0;
 CREATE INDEX task_deadline ON dbos.task (deadline) WHERE deadline IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('dbos.task', '');

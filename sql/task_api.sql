@@ -77,16 +77,6 @@ GRANT EXECUTE ON FUNCTION
 
 -- ---- queues ----
 
-CREATE FUNCTION dbos.create_queue(name text, concurrency integer DEFAULT NULL) RETURNS void
-	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_create_queue';
-COMMENT ON FUNCTION dbos.create_queue(text, integer) IS
-	'makes a queue in the current container; at most concurrency of its tasks run at once, NULL for no limit. Example: SELECT dbos.create_queue(''mail'', concurrency => 2);';
-
-CREATE FUNCTION dbos.alter_queue(name text, concurrency integer) RETURNS void
-	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_alter_queue';
-COMMENT ON FUNCTION dbos.alter_queue(text, integer) IS
-	'changes how many tasks of a queue run at once; NULL lifts the limit. Example: SELECT dbos.alter_queue(''mail'', concurrency => 4);';
-
 CREATE FUNCTION dbos.pause_queue(name text) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_pause_queue';
 COMMENT ON FUNCTION dbos.pause_queue(text) IS
@@ -102,7 +92,5 @@ CREATE FUNCTION dbos.drop_queue(name text) RETURNS void
 COMMENT ON FUNCTION dbos.drop_queue(text) IS
 	'drops a queue in which no task waits or runs. Example: SELECT dbos.drop_queue(''mail'');';
 
-REVOKE ALL ON FUNCTION dbos.create_queue(text, integer), dbos.alter_queue(text, integer),
-	dbos.pause_queue(text), dbos.resume_queue(text), dbos.drop_queue(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbos.create_queue(text, integer), dbos.alter_queue(text, integer),
-	dbos.pause_queue(text), dbos.resume_queue(text), dbos.drop_queue(text) TO dbos_user;
+REVOKE ALL ON FUNCTION dbos.pause_queue(text), dbos.resume_queue(text), dbos.drop_queue(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dbos.pause_queue(text), dbos.resume_queue(text), dbos.drop_queue(text) TO dbos_user;

@@ -129,6 +129,7 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		pgstat_report_activity(STATE_RUNNING, member.call->display);
 	}
 	batch->ran++;
+	turn->began = true;
 	if (!company || turn->slow)
 		dbos_turn_runs_alone(batch->at);
 	others_wait = batch->ran > 1 || batch->at + 1 < hand->count;
@@ -138,6 +139,8 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	if (OidIsValid(member.function_oid))
 	{
 		dbos_habit_ran(member.function_oid, member.attempt.finished_at - member.attempt.started_at);
+		dbos_forecast_observe(dbos_function_hash(member.function, strlen(member.function)),
+							  member.attempt.finished_at - member.attempt.started_at);
 		if (dbos_company_unfit())
 			dbos_habit_unfit(member.function_oid);
 	}
@@ -153,11 +156,11 @@ take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
 
 	batch->company = batch->ran > 0;
 	if (turn->state == DBOS_TURN_FAILED)
-		dbos_member_write_failure(turn->key.id, turn->failure);
+		dbos_member_write_failure(turn->ticket.key.id, turn->failure);
 	if (turn->state != DBOS_TURN_WAITS)
 		return true;
 	dbos_turn_begins(hand, batch->at);
-	dbos_member_start(&member, turn->key.id, batch->ran > 0);
+	dbos_member_start(&member, turn->ticket.key.id, batch->ran > 0);
 	if (!dbos_member_claim(&member))
 	{
 		turn->state = member.busy ? DBOS_TURN_BUSY : DBOS_TURN_GONE;
@@ -187,6 +190,13 @@ run_batch(DbosHand *hand, Batch *batch, const DbosSample *sample)
 
 		if (turn->alone && turn->state == DBOS_TURN_WAITS && batch->at > hand->next)
 			break;
+		/* What is left of the hand must be counted anew. */
+		if (hand->start_before != 0 && turn->state == DBOS_TURN_WAITS &&
+			GetCurrentTimestamp() > hand->start_before)
+		{
+			hand->late = true;
+			break;
+		}
 		MemoryContextReset(member_context);
 		MemoryContextSwitchTo(member_context);
 		if (!take_turn(hand, batch, sample))
@@ -329,5 +339,5 @@ dbos_batch_run(DbosHand *hand, MemoryContext context, const DbosSample *sample)
 		dbos_session_clean();
 	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();
-	return hand->replays;
+	return hand->replays && !hand->late;
 }

@@ -26,9 +26,10 @@ typedef enum DbosTurnState
 
 typedef struct DbosTurn
 {
-	DbosTaskKey key;
+	DbosTicket	ticket;
 	DbosTurnState state;
 	bool		alone;			/* it failed in company, or is not fit for it */
+	bool		began;
 	bool		slow;			/* nobody in hand shall wait for it */
 	bool		wanted;			/* somebody dropped an entry of it because we had it */
 	DbosFailure *failure;
@@ -40,6 +41,8 @@ typedef struct DbosHand
 {
 	int			count;
 	int			next;			/* those before it are committed, or given up */
+	TimestampTz start_before;	/* it was counted for what starts until then; 0: nobody counts */
+	bool		late;			/* that time has come */
 	int			suspects;		/* so many of the next ones made a commit fail */
 	bool		replays;		/* something was rolled back: what follows stays in hand */
 	DbosTurn	turns[DBOS_MAX_HAND];

@@ -56,7 +56,7 @@ void
 dbos_turn_begins(DbosHand *hand, int turn)
 {
 	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
-	DbosTaskKey key = hand->turns[turn].key;
+	DbosTaskKey key = hand->turns[turn].ticket.key;
 	bool		told;
 
 	if (worker->task != key.id)
@@ -86,7 +86,7 @@ dbos_turn_begins(DbosHand *hand, int turn)
 
 typedef struct SetAside
 {
-	DbosTaskKey key;
+	DbosTicket	ticket;
 	int32		queue_id;
 } SetAside;
 
@@ -97,11 +97,11 @@ static TimestampTz aside_since = 0;
 
 /* The lock is held.  The slot of a queue that is known keeps the limits that it has. */
 static void
-put_back(int32 queue_id, DbosTaskKey key)
+put_back(int32 queue_id, const DbosTicket *ticket)
 {
-	DbosQueueFacts facts = {.queue_id = queue_id,.concurrency = -1};
+	DbosQueueFacts facts = DBOS_NO_FACTS(queue_id);
 
-	dbos_run_queue_push(MyDatabaseId, GetSessionUserId(), &facts, key);
+	dbos_run_queue_push(MyDatabaseId, GetSessionUserId(), &facts, ticket);
 }
 
 /* The lock is held. */
@@ -111,7 +111,7 @@ put_back_aside(void)
 	while (naside > 0)
 	{
 		naside--;
-		put_back(aside[naside].queue_id, aside[naside].key);
+		put_back(aside[naside].queue_id, &aside[naside].ticket);
 	}
 }
 
@@ -122,7 +122,7 @@ put_back_turns(int from)
 	int32		queue_id = dbos_worker_slot(dbos_my_worker)->queue_id;
 
 	for (int i = from; i < hand.count; i++)
-		put_back(queue_id, hand.turns[i].key);
+		put_back(queue_id, &hand.turns[i].ticket);
 	hand.count = Min(hand.count, from);
 }
 
@@ -137,8 +137,8 @@ put_back_at_exit(int code, Datum arg)
 	DBOS_TASK_LOCK();
 	put_back_aside();
 	for (int i = hand.next; i < hand.count; i++)
-		if (hand.turns[i].key.id != worker->task)
-			put_back(worker->queue_id, hand.turns[i].key);
+		if (hand.turns[i].ticket.key.id != worker->task)
+			put_back(worker->queue_id, &hand.turns[i].ticket);
 	hand.count = 0;
 	dbos_wake_launcher();
 	DBOS_TASK_UNLOCK();
@@ -171,12 +171,12 @@ set_busy_aside(int32 queue_id)
 			continue;
 		if (naside == MAX_ASIDE)
 		{
-			put_back(queue_id, hand.turns[i].key);
+			put_back(queue_id, &hand.turns[i].ticket);
 			continue;
 		}
 		if (naside == 0)
 			aside_since = GetCurrentTimestamp();
-		aside[naside].key = hand.turns[i].key;
+		aside[naside].ticket = hand.turns[i].ticket;
 		aside[naside++].queue_id = queue_id;
 	}
 }
@@ -191,7 +191,7 @@ settle_hand(const DbosWorker *worker)
 	/* At worst an entry is stale, and costs its next owner one look at the row. */
 	for (int i = 0; i < hand.next; i++)
 		if (hand.turns[i].wanted && hand.turns[i].state != DBOS_TURN_BUSY)
-			put_back(worker->queue_id, hand.turns[i].key);
+			put_back(worker->queue_id, &hand.turns[i].ticket);
 	put_back_turns(hand.next);
 }
 
@@ -200,7 +200,6 @@ static void
 release_hand(void)
 {
 	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
-	int32		queue_slot;
 	bool		told;
 
 	if (dbos_task_shared == NULL)
@@ -213,11 +212,10 @@ release_hand(void)
 		return;
 	}
 	DBOS_TASK_LOCK();
-	queue_slot = worker->queue_slot;
 	told = worker->cancel;
 	/* While the slot still names the task: what others dropped because of us is put back. */
 	worker->state = DBOS_WORKER_IDLE;
-	dbos_run_queue_done(queue_slot);
+	dbos_run_queue_done(worker);
 	worker->task = 0;
 	worker->queue_slot = DBOS_NOBODY;
 	worker->cancel = false;
@@ -245,17 +243,87 @@ run_hand(const DbosSample *sample)
 	pgstat_report_stat(false);
 }
 
-/* A hand of these keys, not begun. */
+/* Commits bookkeeping that a crash may forget if nothing followed it. */
 static void
-take_hand(const DbosTaskKey *keys, int count)
+commit_unflushed(void)
+{
+	int			before = synchronous_commit;
+
+	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
+	dbos_session_commit();
+	synchronous_commit = before;
+}
+
+/* A hand of these, not begun. */
+static void
+take_hand(const DbosTicket *tickets, int count)
 {
 	hand.count = count;
 	hand.next = 0;
 	hand.suspects = 0;
 	hand.replays = false;
+	hand.late = false;
+	hand.start_before = 0;
 	memset(hand.turns, 0, sizeof(DbosTurn) * count);
 	for (int i = 0; i < count; i++)
-		hand.turns[i].key = keys[i];
+		hand.turns[i].ticket = tickets[i];
+}
+
+/* ---- rates ---- */
+
+/*
+ * Asks how many of the hand may start, of a queue that counts starts.  What may not
+ * goes back, and the queue, or the partition, rests until the next one may.
+ */
+static void
+admit_hand(const DbosGrant *grant, DbosStarts *starts)
+{
+	DbosOwnerScope scope;
+
+	HOLD_CANCEL_INTERRUPTS();
+	dbos_session_begin();
+	dbos_owner_begin(&scope);
+	dbos_starts_reserve(grant->queue_id, hand.turns[0].ticket.partition, grant->count, starts);
+	dbos_owner_end(&scope);
+	commit_unflushed();
+	QueryCancelPending = false;
+	RESUME_CANCEL_INTERRUPTS();
+	hand.start_before = starts->before;
+	if (starts->granted == grant->count)
+		return;
+	DBOS_TASK_LOCK();
+	put_back_turns(starts->granted);
+	if (starts->until != 0)
+	{
+		DbosDatabase *database = dbos_database_find(MyDatabaseId, false);
+
+		dbos_run_queue_rest(MyDatabaseId, GetSessionUserId(), grant->queue_id, starts->rests, starts->until);
+		if (database != NULL && starts->until != PG_INT64_MAX)
+			dbos_database_due(database, starts->until);
+	}
+	DBOS_TASK_UNLOCK();
+}
+
+/* What was granted and did not begin is another's. */
+static void
+return_starts(const DbosStarts *starts)
+{
+	DbosOwnerScope scope;
+	int			unused = starts->granted;
+
+	for (int i = 0; i < starts->granted; i++)
+		if (hand.turns[i].began)
+			unused--;
+	if (unused <= 0 || starts->before == 0)
+		return;
+	HOLD_CANCEL_INTERRUPTS();
+	dbos_session_begin();
+	dbos_owner_begin(&scope);
+	dbos_starts_return(starts, unused);
+	dbos_owner_end(&scope);
+	commit_unflushed();
+	QueryCancelPending = false;
+	RESUME_CANCEL_INTERRUPTS();
 }
 
 /* ---- rounds ---- */
@@ -287,22 +355,8 @@ sample_decision(DbosSample *sample)
 	sample->count = 0;
 	if (!sample->taken || dbos_task_shared == NULL)
 		return;
-	for (int i = 0; i < dbos_task_shared->nlanes && sample->count < DBOS_MAX_ALTERNATIVES; i++)
-	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
-		int32		entry;
-
-		if (lane->database != MyDatabaseId || lane->session_role != GetSessionUserId() ||
-			!dbos_lane_runnable(lane))
-			continue;
-		sample->alternatives[sample->count++] = dbos_run_entries()[lane->root].key.id;
-		entry = dbos_run_entries()[lane->root].child;
-		while (entry != DBOS_NOBODY && sample->count < DBOS_MAX_ALTERNATIVES)
-		{
-			sample->alternatives[sample->count++] = dbos_run_entries()[entry].key.id;
-			entry = dbos_run_entries()[entry].sibling;
-		}
-	}
+	sample->count = dbos_run_queue_peek(MyDatabaseId, GetSessionUserId(), sample->alternatives,
+										DBOS_MAX_ALTERNATIVES);
 }
 
 /*
@@ -315,7 +369,8 @@ round_by_tables(void)
 	DbosWorker *worker = dbos_tables_self();
 	TimestampTz now = GetCurrentTimestamp();
 	MemoryContext old;
-	DbosTaskKey key;
+	DbosTicket	ticket;
+	DbosStarts	starts;
 	DbosSample sample;
 	int			alternatives;
 	bool		got;
@@ -327,17 +382,19 @@ round_by_tables(void)
 	sample_decision(&sample);
 	old = MemoryContextSwitchTo(round_context);
 	dbos_session_begin();
-	got = dbos_tables_pop(GetSessionUserId(), &key, sample.alternatives, &alternatives,
+	got = dbos_tables_pop(GetSessionUserId(), &ticket, &starts, sample.alternatives, &alternatives,
 						  sample.taken ? DBOS_MAX_ALTERNATIVES : 0);
 	dbos_session_commit();
 	MemoryContextSwitchTo(round_context);
 	sample.count = alternatives;
 	if (got)
 	{
-		take_hand(&key, 1);
+		take_hand(&ticket, 1);
+		hand.start_before = starts.before;
 		run_hand(&sample);
+		return_starts(&starts);
 		if (hand.turns[0].state == DBOS_TURN_BUSY || hand.turns[0].state == DBOS_TURN_GONE)
-			dbos_tables_pass_by(key.id);
+			dbos_tables_pass_by(ticket.key.id);
 		MemoryContextSwitchTo(old);
 		return true;
 	}
@@ -361,20 +418,20 @@ told_to_leave(const DbosWorker *worker)
 
 /* Takes what is next for this login; false when there is nothing.  The lock is held. */
 static bool
-pop_hand(bool *left)
+pop_hand(DbosGrant *grant)
 {
-	DbosTaskKey keys[DBOS_MAX_HAND];
-	int			count = dbos_run_queue_pop(MyDatabaseId, GetSessionUserId(), dbos_batch_size(), keys, left);
+	static DbosTicket tickets[DBOS_MAX_HAND];
 
-	take_hand(keys, count);
-	return count > 0;
+	dbos_run_queue_pop(MyDatabaseId, GetSessionUserId(), dbos_batch_size(), tickets, grant);
+	take_hand(tickets, grant->count);
+	return grant->count > 0;
 }
 
 bool
 dbos_executor_round(void)
 {
 	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
-	bool		left = false;
+	DbosGrant	grant;
 	bool		got = false;
 	bool		leave;
 	DbosSample sample;
@@ -397,14 +454,14 @@ dbos_executor_round(void)
 		worker->woken = false;
 		sample_decision(&sample);
 		/* Locked ones come back when there is nothing else, or one would go round them without a pause. */
-		got = naside < MAX_ASIDE && pop_hand(&left);
+		got = naside < MAX_ASIDE && pop_hand(&grant);
 		if (!got && naside > 0 &&
 			TimestampDifferenceExceeds(aside_since, GetCurrentTimestamp(), ASIDE_MS))
 		{
 			put_back_aside();
-			got = pop_hand(&left);
+			got = pop_hand(&grant);
 		}
-		if (got && left)
+		if (got && grant.left)
 			dbos_run_queue_wake(MyDatabaseId, GetSessionUserId());
 		if (!got && naside == 0 && TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), IDLE_PATIENCE_MS))
 			leave = worker->leave = true;
@@ -415,8 +472,13 @@ dbos_executor_round(void)
 	if (got)
 	{
 		MemoryContext old = MemoryContextSwitchTo(round_context);
+		DbosStarts	starts = {0};
 
+		if (grant.rated)
+			admit_hand(&grant, &starts);
 		run_hand(&sample);
+		if (grant.rated)
+			return_starts(&starts);
 		MemoryContextSwitchTo(old);
 		return true;
 	}

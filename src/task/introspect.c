@@ -32,7 +32,6 @@ PG_FUNCTION_INFO_V1(dbos_running_tasks);
 PG_FUNCTION_INFO_V1(dbos_list_workers);
 PG_FUNCTION_INFO_V1(dbos_queue_running);
 PG_FUNCTION_INFO_V1(dbos_can_run);
-PG_FUNCTION_INFO_V1(dbos_explain_policy);
 PG_FUNCTION_INFO_V1(dbos_start);
 PG_FUNCTION_INFO_V1(dbos_stop);
 
@@ -208,40 +207,6 @@ Datum
 dbos_can_run(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(dbos_workers_can_run());
-}
-
-/* The query that the choice of the next task of a queue is, and its plan. */
-Datum
-dbos_explain_policy(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			types[5] = {INT4OID, OIDOID, INT4OID, INT8OID, INT4OID};
-	DbosQueueFacts facts = dbos_queue_resolve(name);
-	Datum		values[5];
-	Datum		line;
-	bool		null = false;
-	DbosOwnerScope scope;
-
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	line = CStringGetTextDatum(DBOS_POLICY_QUERY);
-	tuplestore_putvalues(result->setResult, result->setDesc, &line, &null);
-
-	values[0] = Int32GetDatum(facts.queue_id);
-	values[1] = ObjectIdGetDatum(GetSessionUserId());
-	values[2] = Int32GetDatum(INT_MIN);
-	values[3] = Int64GetDatum(0);
-	values[4] = Int32GetDatum(1);
-	dbos_owner_begin(&scope);
-	if (SPI_execute_with_args("EXPLAIN " DBOS_POLICY_QUERY, 5, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not explain the policy");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		line = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null);
-		tuplestore_putvalues(result->setResult, result->setDesc, &line, &null);
-	}
-	dbos_owner_end(&scope);
-	return (Datum) 0;
 }
 
 static void

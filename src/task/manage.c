@@ -146,8 +146,8 @@ static CancelWay
 find_cancel_way(int64 task)
 {
 	static DbosPlan lock = {
-		.sql = "SELECT role::pg_catalog.oid, priority, session_role::pg_catalog.oid, queue_id, held"
-		" FROM dbos.task WHERE shard OPERATOR(pg_catalog.=) $2 AND id OPERATOR(pg_catalog.=) $1"
+		.sql = "SELECT t.queue_id, t.session_role::pg_catalog.oid, t.held, " DBOS_READY_COLUMNS
+		" FROM dbos.task t WHERE shard OPERATOR(pg_catalog.=) $2 AND id OPERATOR(pg_catalog.=) $1"
 		" AND dbos.in_container(container_id) FOR UPDATE SKIP LOCKED",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT2OID},
@@ -163,15 +163,14 @@ find_cancel_way(int64 task)
 	if (dbos_plan_execute(&lock, values, NULL, false, 1) == 1)
 	{
 		bool		null;
-		DbosQueueFacts facts;
-		int32		priority = DatumGetInt32(column(2, &null));
-		Oid			session_role = DatumGetObjectId(column(3, &null));
-		bool		held = DatumGetBool(column(5, &null));
+		Oid			session_role = DatumGetObjectId(column(2, &null));
+		DbosQueueFacts facts = dbos_queue_by_id(DatumGetInt32(column(1, &null)));
+		DbosTicket	ticket;
 
-		facts = dbos_queue_by_id(DatumGetInt32(column(4, &null)));
+		dbos_ready_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &facts.policy, &ticket);
 		/* An executor may have passed the row by while we had it locked. */
-		if (!held)
-			dbos_pending_touch(priority, task, session_role, &facts);
+		if (!DatumGetBool(column(3, &null)))
+			dbos_pending_touch(&ticket, session_role, &facts);
 		way = CANCEL_WAITING;
 	}
 	else
@@ -268,14 +267,14 @@ dbos_retry(PG_FUNCTION_ARGS)
 	};
 	static DbosPlan move = {
 		.sql = "WITH gone AS (DELETE FROM dbos.task_history WHERE id OPERATOR(pg_catalog.=) $1 RETURNING *)"
-		" INSERT INTO dbos.task (shard, id, queue_id, session_role, role, container_id, priority, held, unmet, run_at,"
+		" INSERT INTO dbos.task AS t (shard, id, queue_id, session_role, role, container_id, priority, held, unmet, run_at,"
 		" submitted_at, attempt, max_attempts, crashes, retry_delay, retry_backoff, timeout, deadline, kind, function,"
 		" args, parent_id, idempotency_key, partition_key, attributes)"
 		" SELECT (id OPERATOR(pg_catalog.&) 15)::pg_catalog.int2, id, queue_id, session_role, role, container_id, priority,"
 		" false, 0, NULL, submitted_at, 0, max_attempts, 0, retry_delay, retry_backoff, timeout,"
 		" CASE WHEN deadline OPERATOR(pg_catalog.>) $2 THEN deadline END, kind, function, args, parent_id,"
 		" idempotency_key, partition_key, attributes FROM gone"
-		" RETURNING queue_id, session_role::pg_catalog.oid, priority",
+		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS,
 		.nargs = 2,
 		.argtypes = {INT8OID, TIMESTAMPTZOID},
 	};
@@ -284,6 +283,7 @@ dbos_retry(PG_FUNCTION_ARGS)
 	DbosTaskView view;
 	DbosOwnerScope scope;
 	DbosQueueFacts facts;
+	DbosTicket	ticket;
 	const char *state = "waiting or running";
 	bool		null;
 
@@ -305,14 +305,9 @@ dbos_retry(PG_FUNCTION_ARGS)
 	(void) dbos_plan_execute(&keep, values, NULL, false, 0);
 	(void) dbos_plan_execute(&forget, values, NULL, false, 0);
 	(void) dbos_plan_execute(&move, values, NULL, false, 0);
-	{
-		int32		queue_id = DatumGetInt32(column(1, &null));
-		Oid			session_role = DatumGetObjectId(column(2, &null));
-		int32		priority = DatumGetInt32(column(3, &null));
-
-		facts = dbos_queue_by_id(queue_id);
-		dbos_pending_push(priority, task, session_role, &facts);
-	}
+	facts = dbos_queue_by_id(DatumGetInt32(column(1, &null)));
+	dbos_ready_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &facts.policy, &ticket);
+	dbos_pending_push(&ticket, DatumGetObjectId(column(2, &null)), &facts);
 	dbos_owner_end(&scope);
 	PG_RETURN_BOOL(true);
 }

@@ -33,7 +33,7 @@
 
 /* Entries told while the lock is held once. */
 #define BATCH_SIZE 256
-/* Distinct lanes of a batch that are woken once; further ones are woken for each push. */
+/* Distinct tracks of a batch that are woken once; further ones are woken for each push. */
 #define MAX_WAKES 16
 #define INITIAL_CAPACITY 16
 
@@ -52,10 +52,11 @@ typedef struct Pending
 {
 	PendingKind kind;
 	int			nest_level;
-	DbosTaskKey key;			/* push, touch; of an event and a cancel the id alone */
+	DbosTicket	ticket;			/* push, touch */
+	int64		task;			/* event, cancel */
 	Oid			session_role;	/* push, touch */
 	char		event;			/* as in DbosEvent */
-	DbosQueueFacts queue;		/* push, touch, queue */
+	int			queue;			/* push, touch, queue: number in facts */
 	TimestampTz at;				/* due */
 } Pending;
 
@@ -67,44 +68,49 @@ typedef struct WakeList
 	{
 		Oid			session_role;
 		int32		queue_id;
-	}			lanes[MAX_WAKES];
+	}			tracks[MAX_WAKES];
 } WakeList;
 
 static Pending *list = NULL;	/* in TopTransactionContext */
 static Size nlist = 0;
 static Size capacity = 0;
+/* The queues that the list names: mostly one for many tasks. */
+static DbosQueueFacts *facts = NULL;
+static int	nfacts = 0;
+static int	facts_capacity = 0;
 
 static Pending *append(PendingKind kind);
-static void append_task(PendingKind kind, int32 priority, int64 id, Oid session_role,
+static void append_task(PendingKind kind, const DbosTicket *ticket, Oid session_role,
 						const DbosQueueFacts *queue);
+static int	facts_number(const DbosQueueFacts *queue);
 static Pending *last_of_kind(PendingKind kind);
 static void xact_callback(XactEvent event, void *arg);
 static void subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 							 SubTransactionId parentSubid, void *arg);
 static void tell_all(bool committed);
-static void tell_batch(const Pending *batch, Size count, bool committed);
-static void tell(const Pending *pending, DbosDatabase *database, WakeList *wakes);
-static void tell_push(const Pending *pending, DbosDatabase *database, WakeList *wakes);
+static void tell_batch(const Pending *batch, const DbosQueueFacts *queues, Size count, bool committed);
+static void tell(const Pending *pending, const DbosQueueFacts *queues, DbosDatabase *database, WakeList *wakes);
+static void tell_push(const Pending *pending, const DbosQueueFacts *queue, DbosDatabase *database, WakeList *wakes);
 static void tell_due(TimestampTz at, DbosDatabase *database);
 static void tell_event(char event, int64 task, DbosDatabase *database);
 static void tell_cancel(int64 task);
 static void database_exists(DbosDatabase *database);
-static void wake_lane(Oid session_role, int32 queue_id);
+static void wake_track(Oid session_role, int32 queue_id);
 
 /* ---- appending: any of these may raise out of memory ---- */
 
 /* At commit: the task is ready. */
 void
-dbos_pending_push(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue)
+dbos_pending_push(const DbosTicket *ticket, Oid session_role, const DbosQueueFacts *queue)
 {
-	append_task(PENDING_PUSH, priority, id, session_role, queue);
+	append_task(PENDING_PUSH, ticket, session_role, queue);
 }
 
 /* At the end of the transaction, however it ends: the task may be ready. */
 void
-dbos_pending_touch(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue)
+dbos_pending_touch(const DbosTicket *ticket, Oid session_role, const DbosQueueFacts *queue)
 {
-	append_task(PENDING_TOUCH, priority, id, session_role, queue);
+	append_task(PENDING_TOUCH, ticket, session_role, queue);
 }
 
 /* At commit: a scheduler is wanted at this time. */
@@ -129,7 +135,7 @@ dbos_pending_event(char kind, int64 task)
 	if (pending == NULL)
 		return;
 	pending->event = kind;
-	pending->key.id = task;
+	pending->task = task;
 }
 
 /* At commit: interrupts the worker that runs the task, if one does. */
@@ -139,7 +145,7 @@ dbos_pending_cancel(int64 task)
 	Pending    *pending = append(PENDING_CANCEL);
 
 	if (pending != NULL)
-		pending->key.id = task;
+		pending->task = task;
 }
 
 /* At commit: the limits of the queue hold. */
@@ -149,7 +155,7 @@ dbos_pending_queue(const DbosQueueFacts *queue)
 	Pending    *pending = append(PENDING_QUEUE);
 
 	if (pending != NULL)
-		pending->queue = *queue;
+		pending->queue = facts_number(queue);
 }
 
 /* At commit: a scheduler looks at this database, also if it was stopped or unknown. */
@@ -169,17 +175,16 @@ dbos_pending_install(void)
 }
 
 static void
-append_task(PendingKind kind, int32 priority, int64 id, Oid session_role,
+append_task(PendingKind kind, const DbosTicket *ticket, Oid session_role,
 			const DbosQueueFacts *queue)
 {
 	Pending    *pending = append(kind);
 
 	if (pending == NULL)
 		return;
-	pending->key.priority = priority;
-	pending->key.id = id;
+	pending->ticket = *ticket;
 	pending->session_role = session_role;
-	pending->queue = *queue;
+	pending->queue = facts_number(queue);
 }
 
 /* A new entry, zeroed. */
@@ -209,6 +214,26 @@ append(PendingKind kind)
 	return pending;
 }
 
+/* Keeps what is said of a queue, once for entries in a row. */
+static int
+facts_number(const DbosQueueFacts *queue)
+{
+	if (nfacts > 0 && memcmp(&facts[nfacts - 1], queue, sizeof(*queue)) == 0)
+		return nfacts - 1;
+	if (facts == NULL)
+	{
+		facts_capacity = INITIAL_CAPACITY;
+		facts = MemoryContextAlloc(TopTransactionContext, facts_capacity * sizeof(DbosQueueFacts));
+	}
+	else if (nfacts == facts_capacity)
+	{
+		facts_capacity *= 2;
+		facts = repalloc_huge(facts, facts_capacity * sizeof(DbosQueueFacts));
+	}
+	facts[nfacts] = *queue;
+	return nfacts++;
+}
+
 /* The last entry, when it is of this kind and of the current subtransaction. */
 static Pending *
 last_of_kind(PendingKind kind)
@@ -220,6 +245,16 @@ last_of_kind(PendingKind kind)
 }
 
 /* ---- the end of a transaction ---- */
+
+/* Its memory goes with the transaction. */
+static void
+forget_list(void)
+{
+	list = NULL;
+	facts = NULL;
+	nlist = capacity = 0;
+	nfacts = facts_capacity = 0;
+}
 
 static void
 xact_callback(XactEvent event, void *arg)
@@ -243,8 +278,7 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_PREPARE:
 			/* Everything was dropped by subtransactions; the memory goes with the transaction. */
-			list = NULL;
-			nlist = capacity = 0;
+			forget_list();
 			break;
 		default:
 			break;
@@ -280,19 +314,19 @@ static void
 tell_all(bool committed)
 {
 	const Pending *todo = list;
+	const DbosQueueFacts *queues = facts;
 	Size		count = nlist;
 
-	list = NULL;
-	nlist = capacity = 0;
+	forget_list();
 	/* Without shared memory there is nobody to tell: the tables are looked at. */
 	if (dbos_task_shared == NULL)
 		return;
 	for (Size done = 0; done < count; done += BATCH_SIZE)
-		tell_batch(&todo[done], Min(count - done, BATCH_SIZE), committed);
+		tell_batch(&todo[done], queues, Min(count - done, BATCH_SIZE), committed);
 }
 
 static void
-tell_batch(const Pending *batch, Size count, bool committed)
+tell_batch(const Pending *batch, const DbosQueueFacts *queues, Size count, bool committed)
 {
 	WakeList	wakes = {0};
 	DbosDatabase *database;
@@ -309,39 +343,39 @@ tell_batch(const Pending *batch, Size count, bool committed)
 			locked = true;
 			database = dbos_database_find(MyDatabaseId, true);
 		}
-		tell(&batch[i], database, &wakes);
+		tell(&batch[i], queues, database, &wakes);
 	}
 	if (!locked)
 		return;
 	/* After all pushes, so that who is woken finds all of them. */
 	for (int i = 0; i < wakes.count; i++)
-		wake_lane(wakes.lanes[i].session_role, wakes.lanes[i].queue_id);
+		wake_track(wakes.tracks[i].session_role, wakes.tracks[i].queue_id);
 	DBOS_TASK_UNLOCK();
 }
 
 /* database is NULL when more databases use dbos than we keep: only waiters are told then. */
 static void
-tell(const Pending *pending, DbosDatabase *database, WakeList *wakes)
+tell(const Pending *pending, const DbosQueueFacts *queues, DbosDatabase *database, WakeList *wakes)
 {
 	switch (pending->kind)
 	{
 		case PENDING_PUSH:
 		case PENDING_TOUCH:
 			if (database != NULL)
-				tell_push(pending, database, wakes);
+				tell_push(pending, &queues[pending->queue], database, wakes);
 			break;
 		case PENDING_DUE:
 			if (database != NULL)
 				tell_due(pending->at, database);
 			break;
 		case PENDING_EVENT:
-			tell_event(pending->event, pending->key.id, database);
+			tell_event(pending->event, pending->task, database);
 			break;
 		case PENDING_CANCEL:
-			tell_cancel(pending->key.id);
+			tell_cancel(pending->task);
 			break;
 		case PENDING_QUEUE:
-			dbos_run_queue_alter(MyDatabaseId, &pending->queue);
+			dbos_run_queue_alter(MyDatabaseId, &queues[pending->queue]);
 			break;
 		case PENDING_SCHEDULER:
 			if (database == NULL)
@@ -356,41 +390,29 @@ tell(const Pending *pending, DbosDatabase *database, WakeList *wakes)
 }
 
 static void
-tell_push(const Pending *pending, DbosDatabase *database, WakeList *wakes)
+tell_push(const Pending *pending, const DbosQueueFacts *queue, DbosDatabase *database, WakeList *wakes)
 {
 	database_exists(database);
-	dbos_run_queue_push(MyDatabaseId, pending->session_role, &pending->queue, pending->key);
+	dbos_run_queue_push(MyDatabaseId, pending->session_role, queue, &pending->ticket);
 	for (int i = 0; i < wakes->count; i++)
-		if (wakes->lanes[i].session_role == pending->session_role &&
-			wakes->lanes[i].queue_id == pending->queue.queue_id)
+		if (wakes->tracks[i].session_role == pending->session_role &&
+			wakes->tracks[i].queue_id == queue->queue_id)
 			return;
 	if (wakes->count == MAX_WAKES)
 	{
-		wake_lane(pending->session_role, pending->queue.queue_id);
+		wake_track(pending->session_role, queue->queue_id);
 		return;
 	}
-	wakes->lanes[wakes->count].session_role = pending->session_role;
-	wakes->lanes[wakes->count].queue_id = pending->queue.queue_id;
+	wakes->tracks[wakes->count].session_role = pending->session_role;
+	wakes->tracks[wakes->count].queue_id = queue->queue_id;
 	wakes->count++;
 }
 
-/*
- * A scheduler that is there looks again even if the time is not earlier than
- * what it knows: it may be about to write down what it read before our commit.
- * Where there is none, the launcher arms its timer and starts one in time.
- */
 static void
 tell_due(TimestampTz at, DbosDatabase *database)
 {
-	bool		earlier = database->next_due == 0 || at < database->next_due;
-
 	database_exists(database);
-	if (earlier)
-		database->next_due = at;
-	if (database->scheduler != DBOS_NOBODY)
-		dbos_scheduler_want(database);
-	else if (earlier)
-		dbos_wake_launcher();
+	dbos_database_due(database, at);
 }
 
 static void
@@ -448,10 +470,10 @@ database_exists(DbosDatabase *database)
 }
 
 static void
-wake_lane(Oid session_role, int32 queue_id)
+wake_track(Oid session_role, int32 queue_id)
 {
-	const DbosLane *lane = dbos_lane_find(MyDatabaseId, session_role, queue_id, false);
+	const DbosTrack *track = dbos_track_find(MyDatabaseId, session_role, queue_id);
 
-	if (lane != NULL && dbos_lane_runnable(lane))
+	if (track != NULL && dbos_track_runnable(track))
 		dbos_run_queue_wake(MyDatabaseId, session_role);
 }

@@ -44,6 +44,11 @@ PG_FUNCTION_INFO_V1(dbos_drop_queue);
 /* Tasks counted for the detail of a refused drop. */
 #define COUNTED_TASKS	10000
 #define DEFAULT_QUEUE	"default"
+/* Bounds of a period in which starts are counted. */
+#define MIN_RATE_US		10000
+#define MAX_RATE_DAYS	366
+/* Of queue_update(). */
+#define UPDATE_ARGUMENTS 8
 
 typedef struct CacheKey
 {
@@ -56,6 +61,13 @@ typedef struct CachedQueue
 	CacheKey	key;			/* first, zero-padded */
 	DbosQueueFacts facts;
 } CachedQueue;
+
+/* What queue_facts_read() reads, of dbos.queue q with dbos.policy p. */
+#define FACT_COLUMNS \
+	"q.id, q.concurrency, q.partition_concurrency, q.rate_limit, q.partition_rate_limit," \
+	" pg_catalog.int8(EXTRACT(epoch FROM q.rate_period) OPERATOR(pg_catalog.*) 1000000), q.paused, p.order_by"
+#define FACT_COUNT 8
+#define WITH_POLICY " JOIN dbos.policy p ON p.name OPERATOR(pg_catalog.=) q.policy"
 
 /* A row of dbos.queue. */
 typedef struct QueueRow
@@ -72,11 +84,11 @@ static bool callback_registered = false;
 static uint64 generation = 0;
 
 static bool queue_cached(const CacheKey *key, DbosQueueFacts *facts);
+static void queue_facts_read(HeapTuple row, TupleDesc desc, DbosQueueFacts *facts);
 static bool queue_find(const char *name, QueueRow *row);
 static void queue_unknown(const char *name) pg_attribute_noreturn();
 static void queue_hold(int32 queue_id, LOCKMODE mode);
 static void queue_changed(const DbosQueueFacts *facts);
-static int32 queue_concurrency(int32 value);
 static char *queue_argument(FunctionCallInfo fcinfo, const char *command);
 static QueueRow queue_of_caller(const char *name);
 static void queue_update(FunctionCallInfo fcinfo, const char *command, const char *nulls, Datum *values);
@@ -129,29 +141,24 @@ bool
 dbos_queue_by_id_if_any(int32 queue_id, DbosQueueFacts *facts)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT concurrency, paused FROM dbos.queue WHERE id OPERATOR(pg_catalog.=) $1",
+		.sql = "SELECT " FACT_COLUMNS " FROM dbos.queue q" WITH_POLICY
+		" WHERE q.id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {INT4OID},
 	};
 	Datum		value = Int32GetDatum(queue_id);
-	Datum		concurrency;
-	bool		isnull;
+	DbosQueueFacts unknown = DBOS_NO_FACTS(queue_id);
 	bool		found;
 
 	memset(facts, 0, sizeof(*facts));
-	facts->queue_id = queue_id;
-	facts->concurrency = -1;
+	*facts = unknown;
 	queue_hold(queue_id, AccessShareLock);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	PushActiveSnapshot(GetLatestSnapshot());
 	found = dbos_plan_execute(&plan, &value, NULL, true, 1) == 1;
 	if (found)
-	{
-		concurrency = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		facts->concurrency = isnull ? -1 : DatumGetInt32(concurrency);
-		facts->paused = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	}
+		queue_facts_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, facts);
 	PopActiveSnapshot();
 	SPI_finish();
 	return found;
@@ -170,25 +177,83 @@ dbos_queue_by_id(int32 queue_id)
 	return facts;
 }
 
-/* dbos.create_queue(name, concurrency): void.  Raises on a bad or taken name. */
-Datum
-dbos_create_queue(PG_FUNCTION_ARGS)
-{
-	static DbosPlan plan = {
-		.sql = "INSERT INTO dbos.queue (name, container_id, owner, concurrency) VALUES ($1, $2, $3, $4)"
-		" ON CONFLICT (container_id, name) DO NOTHING RETURNING id",
-		.nargs = 4,
-		.argtypes = {TEXTOID, INT4OID, REGROLEOID, INT4OID},
-	};
-	char	   *name = queue_argument(fcinfo, "dbos.create_queue()");
-	bool		limited = !PG_ARGISNULL(1);
-	DbosQueueFacts facts = {.concurrency = limited ? queue_concurrency(PG_GETARG_INT32(1)) : -1};
-	Datum		values[4] = {CStringGetTextDatum(name), Int32GetDatum(dbos_context_container()),
-		ObjectIdGetDatum(GetUserId()), Int32GetDatum(facts.concurrency)};
-	const char *nulls = limited ? "    " : "   n";
-	DbosOwnerScope scope;
-	bool		made;
+/* ---- making and changing ---- */
 
+/*
+ * The options of create and alter, from the second argument on: concurrency,
+ * partition_concurrency, rate_limit, partition_rate_limit, rate_period, policy.
+ */
+enum
+{
+	OPTION_CONCURRENCY = 1,
+	OPTION_PARTITION_CONCURRENCY,
+	OPTION_RATE_LIMIT,
+	OPTION_PARTITION_RATE_LIMIT,
+	OPTION_RATE_PERIOD,
+	OPTION_POLICY,
+	OPTION_END
+};
+
+static const char *const option_names[] = {"name", "concurrency", "partition_concurrency", "rate_limit",
+"partition_rate_limit", "rate_period", "policy"};
+
+/* A limit, which must not be negative; with `keep`, -1 leaves it as it is. */
+static void
+check_limit(FunctionCallInfo fcinfo, int option, bool keep)
+{
+	int32		value = PG_ARGISNULL(option) ? 0 : PG_GETARG_INT32(option);
+
+	if (value < (keep ? -1 : 0))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("%s of a queue must not be negative: %d", option_names[option], value),
+				errhint("NULL stands for no limit."));
+}
+
+static void
+check_rate_period(FunctionCallInfo fcinfo)
+{
+	Interval   *period;
+	Interval	most = {.day = MAX_RATE_DAYS};
+	Interval	least = {.time = MIN_RATE_US};
+
+	if (PG_ARGISNULL(OPTION_RATE_PERIOD))
+		return;
+	period = PG_GETARG_INTERVAL_P(OPTION_RATE_PERIOD);
+	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(period), IntervalPGetDatum(&least))) < 0 ||
+		DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(period), IntervalPGetDatum(&most))) > 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("rate_period of a queue must be from 10 milliseconds to %d days", MAX_RATE_DAYS));
+}
+
+static void
+check_policy(FunctionCallInfo fcinfo)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(OPTION_POLICY))
+		return;
+	name = text_to_cstring(PG_GETARG_TEXT_PP(OPTION_POLICY));
+	if (!dbos_policy_exists(name))
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("policy \"%s\" does not exist", name),
+				errhint("SELECT name, order_by FROM dbos.policies;"));
+}
+
+static void
+check_options(FunctionCallInfo fcinfo, bool keep)
+{
+	for (int option = OPTION_CONCURRENCY; option <= OPTION_PARTITION_RATE_LIMIT; option++)
+		check_limit(fcinfo, option, keep);
+	check_rate_period(fcinfo);
+	check_policy(fcinfo);
+}
+
+static void
+check_name(const char *name)
+{
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_NAME),
@@ -199,46 +264,89 @@ dbos_create_queue(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_NAME),
 					errmsg("name of a queue holds a control character"));
-	dbos_container_hold(dbos_context_container());
+}
 
+/* dbos.create_queue(name, options...): void.  Raises on a bad or taken name. */
+Datum
+dbos_create_queue(PG_FUNCTION_ARGS)
+{
+	static DbosPlan plan = {
+		.sql = "WITH q AS (INSERT INTO dbos.queue (name, container_id, owner, concurrency, partition_concurrency,"
+		" rate_limit, partition_rate_limit, rate_period, policy)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8, '1 second'), COALESCE($9, 'fair'))"
+		" ON CONFLICT (container_id, name) DO NOTHING RETURNING *)"
+		" SELECT " FACT_COLUMNS " FROM q" WITH_POLICY,
+		.nargs = 9,
+		.argtypes = {TEXTOID, INT4OID, REGROLEOID, INT4OID, INT4OID, INT4OID, INT4OID, INTERVALOID, TEXTOID},
+	};
+	char	   *name = queue_argument(fcinfo, "dbos.create_queue()");
+	Datum		values[9] = {CStringGetTextDatum(name), Int32GetDatum(dbos_context_container()),
+	ObjectIdGetDatum(GetUserId())};
+	char		nulls[10] = "         ";
+	DbosQueueFacts facts;
+	DbosOwnerScope scope;
+	bool		made;
+
+	check_name(name);
+	check_options(fcinfo, false);
+	dbos_container_hold(dbos_context_container());
+	for (int option = OPTION_CONCURRENCY; option < OPTION_END; option++)
+	{
+		values[2 + option] = PG_ARGISNULL(option) ? (Datum) 0 : PG_GETARG_DATUM(option);
+		nulls[2 + option] = PG_ARGISNULL(option) ? 'n' : ' ';
+	}
 	dbos_owner_begin(&scope);
 	made = dbos_plan_execute(&plan, values, nulls, false, 0) > 0;
 	if (made)
-	{
-		bool		isnull;
-
-		facts.queue_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
-													 SPI_tuptable->tupdesc, 1, &isnull));
-	}
+		queue_facts_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &facts);
 	dbos_owner_end(&scope);
 	if (!made)
 		ereport(ERROR,
 				errcode(ERRCODE_DUPLICATE_OBJECT),
 				errmsg("queue \"%s\" already exists", name),
-				errhint("Use dbos.alter_queue() to change its limit."));
+				errhint("Use dbos.alter_queue() to change its limits."));
 	queue_changed(&facts);
 	PG_RETURN_VOID();
 }
 
-/* dbos.alter_queue(name, concurrency): void; NULL lifts the limit. */
+/* dbos.alter_queue(name, options...): void; a limit of NULL is lifted, one of -1 stays, as do the others when NULL. */
 Datum
 dbos_alter_queue(PG_FUNCTION_ARGS)
 {
-	bool		limited = !PG_ARGISNULL(1);
-	Datum		values[4] = {0, Int32GetDatum(limited ? queue_concurrency(PG_GETARG_INT32(1)) : 0),
-		BoolGetDatum(true), BoolGetDatum(false)};
+	Datum		values[UPDATE_ARGUMENTS] = {0};
+	char		nulls[UPDATE_ARGUMENTS + 1];
 
-	queue_update(fcinfo, "dbos.alter_queue()", limited ? "   n" : " n n", values);
+	memset(nulls, 'n', UPDATE_ARGUMENTS);
+	nulls[0] = ' ';
+	nulls[UPDATE_ARGUMENTS] = '\0';
+	check_options(fcinfo, true);
+	for (int option = OPTION_CONCURRENCY; option < OPTION_END; option++)
+	{
+		if (PG_ARGISNULL(option))
+			continue;
+		values[option] = PG_GETARG_DATUM(option);
+		nulls[option] = ' ';
+	}
+	queue_update(fcinfo, "dbos.alter_queue()", nulls, values);
 	PG_RETURN_VOID();
+}
+
+static void
+set_paused(FunctionCallInfo fcinfo, const char *command, bool paused)
+{
+	Datum		values[UPDATE_ARGUMENTS] = {0};
+
+	for (int option = OPTION_CONCURRENCY; option <= OPTION_PARTITION_RATE_LIMIT; option++)
+		values[option] = Int32GetDatum(-1);
+	values[UPDATE_ARGUMENTS - 1] = BoolGetDatum(paused);
+	queue_update(fcinfo, command, "     nn ", values);
 }
 
 /* dbos.pause_queue(name): void.  Running tasks go on. */
 Datum
 dbos_pause_queue(PG_FUNCTION_ARGS)
 {
-	Datum		values[4] = {0, 0, BoolGetDatum(false), BoolGetDatum(true)};
-
-	queue_update(fcinfo, "dbos.pause_queue()", " n  ", values);
+	set_paused(fcinfo, "dbos.pause_queue()", true);
 	PG_RETURN_VOID();
 }
 
@@ -246,9 +354,7 @@ dbos_pause_queue(PG_FUNCTION_ARGS)
 Datum
 dbos_resume_queue(PG_FUNCTION_ARGS)
 {
-	Datum		values[4] = {0, 0, BoolGetDatum(false), BoolGetDatum(false)};
-
-	queue_update(fcinfo, "dbos.resume_queue()", " n  ", values);
+	set_paused(fcinfo, "dbos.resume_queue()", false);
 	PG_RETURN_VOID();
 }
 
@@ -267,6 +373,11 @@ dbos_drop_queue(PG_FUNCTION_ARGS)
 		.nargs = 1,
 		.argtypes = {INT4OID},
 	};
+	static DbosPlan starts = {
+		.sql = "DELETE FROM dbos.queue_start WHERE queue_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT4OID},
+	};
 	static DbosPlan drop = {
 		.sql = "DELETE FROM dbos.queue WHERE id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
@@ -275,7 +386,7 @@ dbos_drop_queue(PG_FUNCTION_ARGS)
 	char	   *name = queue_argument(fcinfo, "dbos.drop_queue()");
 	QueueRow	row = queue_of_caller(name);
 	Datum		values[2] = {Int32GetDatum(row.facts.queue_id), Int64GetDatum(COUNTED_TASKS + 1)};
-	DbosQueueFacts gone = {.queue_id = row.facts.queue_id, .concurrency = -1};
+	DbosQueueFacts gone = DBOS_NO_FACTS(row.facts.queue_id);
 	DbosOwnerScope scope;
 	bool		isnull;
 	int64		count;
@@ -302,6 +413,7 @@ dbos_drop_queue(PG_FUNCTION_ARGS)
 								   (unsigned long) count, (int) count),
 				errhint("Wait for them, or cancel them with dbos.cancel()."));
 	(void) dbos_plan_execute(&keys, values, NULL, false, 0);
+	(void) dbos_plan_execute(&starts, values, NULL, false, 0);
 	if (dbos_plan_execute(&drop, values, NULL, false, 0) == 0)
 		queue_unknown(name);	/* a twin dropped it meanwhile */
 	dbos_owner_end(&scope);
@@ -384,6 +496,62 @@ cache_keep(const char *name, const QueueRow *row, uint64 before)
 
 /* ---- rows ---- */
 
+static int32
+limit_or_none(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? -1 : DatumGetInt32(value);
+}
+
+/* Reads FACT_COLUMNS, the first of the row's. */
+static void
+queue_facts_read(HeapTuple row, TupleDesc desc, DbosQueueFacts *facts)
+{
+	bool		isnull;
+	char	   *problem;
+
+	/* Compared as a whole by who keeps many. */
+	memset(facts, 0, sizeof(*facts));
+	facts->queue_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
+	facts->concurrency = limit_or_none(row, desc, 2);
+	facts->partition_concurrency = limit_or_none(row, desc, 3);
+	facts->rate_limit = limit_or_none(row, desc, 4);
+	facts->partition_rate_limit = limit_or_none(row, desc, 5);
+	facts->rate_period = DatumGetInt64(SPI_getbinval(row, desc, 6, &isnull));
+	facts->paused = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
+	/* A library's policy which this process does not have: its own order is that of submit. */
+	if (!dbos_policy_parse(SPI_getvalue(row, desc, 8), &facts->policy, &problem))
+	{
+		memset(&facts->policy, 0, sizeof(facts->policy));
+		facts->policy.share_at = -1;
+	}
+}
+
+/* Tells the run queue, at commit, that the queues of a policy are ordered by another text.  Inside an owner scope. */
+void
+dbos_queues_of_policy_changed(const char *policy)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT " FACT_COLUMNS " FROM dbos.queue q" WITH_POLICY " WHERE q.policy OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID},
+	};
+	Datum		value = CStringGetTextDatum(policy);
+	uint64		count = dbos_plan_execute(&plan, &value, NULL, false, 0);
+	SPITupleTable *rows = SPI_tuptable;
+
+	for (uint64 i = 0; i < count; i++)
+	{
+		DbosQueueFacts facts;
+
+		queue_facts_read(rows->vals[i], rows->tupdesc, &facts);
+		facts.policy_changed = true;
+		queue_changed(&facts);
+	}
+}
+
 /*
  * Reads the queue that a name means here, by the latest snapshot: an older one
  * would put into the cache what others have changed long ago.
@@ -397,9 +565,9 @@ queue_find(const char *name, QueueRow *row)
 		" UNION ALL"
 		" SELECT c.parent_id, a.distance OPERATOR(pg_catalog.+) 1 FROM around a"
 		" JOIN dbos.container c ON c.container_id OPERATOR(pg_catalog.=) a.id)"
-		" SELECT q.id, q.concurrency, q.paused, q.container_id, q.owner FROM around a"
+		" SELECT " FACT_COLUMNS ", q.container_id, q.owner FROM around a"
 		" JOIN dbos.queue q ON q.container_id OPERATOR(pg_catalog.=) a.id"
-		" AND q.name OPERATOR(pg_catalog.=) $1"
+		" AND q.name OPERATOR(pg_catalog.=) $1" WITH_POLICY
 		" ORDER BY a.distance LIMIT 1",
 		.nargs = 2,
 		.argtypes = {TEXTOID, INT4OID},
@@ -421,14 +589,10 @@ queue_find(const char *name, QueueRow *row)
 		HeapTuple	tuple = SPI_tuptable->vals[0];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
-		Datum		concurrency;
 
-		row->facts.queue_id = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
-		concurrency = SPI_getbinval(tuple, desc, 2, &isnull);
-		row->facts.concurrency = isnull ? -1 : DatumGetInt32(concurrency);
-		row->facts.paused = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
-		row->container = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &isnull));
-		row->owner = DatumGetObjectId(SPI_getbinval(tuple, desc, 5, &isnull));
+		queue_facts_read(tuple, desc, &row->facts);
+		row->container = DatumGetInt32(SPI_getbinval(tuple, desc, FACT_COUNT + 1, &isnull));
+		row->owner = DatumGetObjectId(SPI_getbinval(tuple, desc, FACT_COUNT + 2, &isnull));
 	}
 	dbos_owner_end(&scope);
 	if (found)
@@ -506,17 +670,6 @@ queue_changed(const DbosQueueFacts *facts)
 
 /* ---- arguments and rights ---- */
 
-static int32
-queue_concurrency(int32 value)
-{
-	if (value < 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("concurrency of a queue must not be negative: %d", value),
-				errhint("NULL stands for no limit."));
-	return value;
-}
-
 /* The first argument of each function here, a queue's name, after what all of them refuse. */
 static char *
 queue_argument(FunctionCallInfo fcinfo, const char *command)
@@ -556,31 +709,33 @@ queue_of_caller(const char *name)
 	return row;
 }
 
-/* Values: id (set here), concurrency, whether that is to be set, paused (NULL: as it is). */
+/* Values: id (set here), the options of alter in their order, paused.  A limit of -1, or another that is null, stays. */
 static void
 queue_update(FunctionCallInfo fcinfo, const char *command, const char *nulls, Datum *values)
 {
 	static DbosPlan plan = {
-		.sql = "UPDATE dbos.queue SET concurrency = CASE WHEN $3 THEN $2 ELSE concurrency END,"
-		" paused = COALESCE($4, paused)"
-		" WHERE id OPERATOR(pg_catalog.=) $1 RETURNING concurrency, paused",
-		.nargs = 4,
-		.argtypes = {INT4OID, INT4OID, BOOLOID, BOOLOID},
+		.sql = "WITH q AS (UPDATE dbos.queue SET"
+		" concurrency = CASE $2 WHEN -1 THEN concurrency ELSE $2 END,"
+		" partition_concurrency = CASE $3 WHEN -1 THEN partition_concurrency ELSE $3 END,"
+		" rate_limit = CASE $4 WHEN -1 THEN rate_limit ELSE $4 END,"
+		" partition_rate_limit = CASE $5 WHEN -1 THEN partition_rate_limit ELSE $5 END,"
+		" rate_period = COALESCE($6, rate_period), policy = COALESCE($7, policy), paused = COALESCE($8, paused)"
+		" WHERE id OPERATOR(pg_catalog.=) $1 RETURNING *)"
+		" SELECT " FACT_COLUMNS " FROM q" WITH_POLICY,
+		.nargs = UPDATE_ARGUMENTS,
+		.argtypes = {INT4OID, INT4OID, INT4OID, INT4OID, INT4OID, INTERVALOID, TEXTOID, BOOLOID},
 	};
 	char	   *name = queue_argument(fcinfo, command);
 	QueueRow	row = queue_of_caller(name);
 	DbosOwnerScope scope;
-	Datum		concurrency;
-	bool		isnull;
 
 	values[0] = Int32GetDatum(row.facts.queue_id);
 	dbos_owner_begin(&scope);
 	if (dbos_plan_execute(&plan, values, nulls, false, 0) == 0)
 		queue_unknown(name);	/* dropped meanwhile */
 	/* Not what was asked for: the row may have been changed by another at the same time. */
-	concurrency = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	row.facts.concurrency = isnull ? -1 : DatumGetInt32(concurrency);
-	row.facts.paused = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	queue_facts_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &row.facts);
 	dbos_owner_end(&scope);
+	row.facts.policy_changed = nulls[OPTION_POLICY] == ' ';
 	queue_changed(&row.facts);
 }

@@ -1,394 +1,59 @@
 /*
  * run_queue.c
- *	  Which waiting task runs next: lanes, their heaps and the queues' limits.
+ *	  Which waiting task runs next, and who is woken for it.
  *
  * Every function here is called with DbosTaskShared.lock held exclusively, in
  * any process, also from commit and abort callbacks: nothing allocates, raises
- * or waits.  All of it is a hint.  An entry may be stale or there twice: who
- * pops it looks at the row.  What must not happen is that a ready row is known
- * to nobody, so each place that gives an entry up says in the lane (spilled,
- * complete) that the table knows more than the heap.
+ * or waits.
  *
- * A lane's entries form a pairing heap of indices into one pool that all lanes
- * share.  The last eighth of the pool is left to lanes that hold little, so
- * that a flood in one lane does not keep the others in the table.
+ * A login's queues take turns, by the time that their tasks are expected to take: so
+ * however much waits in one of them, another does not starve.  In a queue the order is
+ * its policy's (lane.c).
  *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "postgres.h"
-
-#include <limits.h>
 
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
 
 #include "task.h"
 
-/* A spilled lane with fewer entries than this is read from the table again. */
-#define LOW_WATER 256
-/* The part of the pool that is left to lanes below the low water mark. */
-#define RESERVE_DIVISOR 8
-/* How deep the search for an entry that gives way goes. */
-#define MAX_EVICT_DEPTH 64
+static DbosTrack *first_track(Oid database, Oid session_role);
+static void want_refill(const DbosLane *lane);
+static void want_refills(void);
 
-static const DbosTaskKey key_infinite = {INT_MAX, PG_INT64_MAX};
-static const DbosTaskKey key_none = {INT_MIN, 0};
+/* ---- tasks in ---- */
 
-static int	low_water(void);
-static bool lane_has_room(const DbosLane *lane);
-static void lane_spill(DbosLane *lane, DbosTaskKey key);
-static void lane_clear(DbosLane *lane);
-static DbosLane *lane_claim(void);
-static bool lane_evict(DbosLane *lane, DbosTaskKey key);
-static void lane_want_refill(const DbosLane *lane);
-static void room_regained(void);
-static DbosQueueSlot *queue_find(Oid database, int32 queue_id);
-static DbosQueueSlot *queue_claim(Oid database, int32 queue_id);
-static bool queue_is_needed(const DbosQueueSlot *queue);
-static DbosLane *first_lane(Oid database, Oid session_role);
-static DbosWorker *runner_of(Oid database, int64 task);
-static void put_back_own(DbosWorker *worker, const DbosQueueSlot *queue);
-static int32 heap_meld(int32 a, int32 b);
-static void heap_insert(DbosLane *lane, DbosTaskKey key);
-static DbosTaskKey heap_pop(DbosLane *lane);
-static void entry_free(int32 entry);
-
-/* ---- lanes ---- */
-
-/*
- * The lane of a login role in a queue; NULL when there is none, or, with
- * create, when the table of lanes is full.  A new lane knows all ready rows
- * only if somebody has looked for all lanes of the database before.
- */
-DbosLane *
-dbos_lane_find(Oid database, Oid session_role, int32 queue_id, bool create)
-{
-	DbosLane   *lane;
-	DbosDatabase *entry;
-
-	for (int i = 0; i < dbos_task_shared->nlanes; i++)
-	{
-		lane = &dbos_task_shared->lanes[i];
-		if (lane->database == database && lane->session_role == session_role &&
-			lane->queue_id == queue_id)
-			return lane;
-	}
-	if (!create || (lane = lane_claim()) == NULL)
-		return NULL;
-	entry = dbos_database_find(database, false);
-	lane->database = database;
-	lane->session_role = session_role;
-	lane->queue_id = queue_id;
-	lane->root = DBOS_NOBODY;
-	lane->count = 0;
-	lane->refilling = false;
-	lane->missed = false;
-	lane->spilled = entry == NULL || !entry->opened || entry->lanes_missing;
-	lane->complete = lane->spilled ? key_none : key_infinite;
-	return lane;
-}
-
-/* Whether a task of the lane could start now, as far as its queue is concerned. */
-bool
-dbos_lane_runnable(const DbosLane *lane)
-{
-	const DbosQueueSlot *queue;
-
-	if (lane->database == InvalidOid || lane->count == 0)
-		return false;
-	queue = queue_find(lane->database, lane->queue_id);
-	return queue == NULL ||
-		(!queue->paused && (queue->concurrency < 0 || queue->running < queue->concurrency));
-}
-
-/* Whether a scheduler should read rows of the lane from the table. */
-bool
-dbos_lane_wants_refill(const DbosLane *lane)
-{
-	return lane->database != InvalidOid && lane->spilled && !lane->refilling &&
-		lane->count < low_water();
-}
-
-/* Free entries of the pool. */
-int
-dbos_lane_room(void)
-{
-	return dbos_task_shared->nentries - dbos_task_shared->entries_used;
-}
-
-/*
- * How many rows a refill of the lane should read: as many as it would keep.  In
- * a nearly full pool that is what lifts it to the low water mark, and no window.
- */
-int
-dbos_lane_refill_rows(const DbosLane *lane, int window)
-{
-	int			spare = dbos_lane_room() - dbos_task_shared->nentries / RESERVE_DIVISOR;
-
-	return Max(Min(window, Max(spare, low_water() - lane->count)), 1);
-}
-
-/*
- * Adds a row that a scheduler read to the lane that it refills; false when the
- * lane gets no entry, and the window that was read ends before this key.
- */
-bool
-dbos_lane_add(DbosLane *lane, DbosTaskKey key)
-{
-	if (!lane_has_room(lane))
-		return false;
-	heap_insert(lane, key);
-	return true;
-}
-
-static int
-low_water(void)
-{
-	return Min(LOW_WATER, dbos_task_shared->nentries / 8);
-}
-
-static bool
-lane_has_room(const DbosLane *lane)
-{
-	int			room = dbos_lane_room();
-
-	return room > 0 &&
-		(lane->count < low_water() || room > dbos_task_shared->nentries / RESERVE_DIVISOR);
-}
-
-/* The row of this key is in the table alone from now on. */
+/* More rows of a lane are in the table than in its heap, and it comes to its end. */
 static void
-lane_spill(DbosLane *lane, DbosTaskKey key)
-{
-	key.id--;
-	lane->spilled = true;
-	if (dbos_task_key_compare(key, lane->complete) < 0)
-		lane->complete = key;
-	/* The scheduler's read may have begun before the row was there. */
-	if (lane->refilling)
-		lane->missed = true;
-}
-
-/* Frees the entries of a lane in any order. */
-static void
-lane_clear(DbosLane *lane)
-{
-	DbosRunEntry *entries = dbos_run_entries();
-	int32		todo = lane->root;
-
-	/* The list of what is to be freed grows by the children of its head. */
-	while (todo != DBOS_NOBODY)
-	{
-		int32		entry = todo;
-		int32		child = entries[entry].child;
-
-		todo = entries[entry].sibling;
-		while (child != DBOS_NOBODY)
-		{
-			int32		next = entries[child].sibling;
-
-			entries[child].sibling = todo;
-			todo = child;
-			child = next;
-		}
-		entry_free(entry);
-	}
-	lane->root = DBOS_NOBODY;
-	lane->count = 0;
-}
-
-/* A lane that nobody uses, or one that is empty and knows that the table has no more. */
-static DbosLane *
-lane_claim(void)
-{
-	DbosTaskShared *shared = dbos_task_shared;
-
-	for (int i = 0; i < shared->nlanes; i++)
-		if (shared->lanes[i].database == InvalidOid)
-			return &shared->lanes[i];
-	if (shared->nlanes < DBOS_MAX_LANES)
-		return &shared->lanes[shared->nlanes++];
-	for (int i = 0; i < shared->nlanes; i++)
-	{
-		DbosLane   *lane = &shared->lanes[i];
-
-		if (lane->count == 0 && !lane->spilled && !lane->refilling)
-			return lane;
-	}
-	return NULL;
-}
-
-/*
- * A more urgent task comes and the lane gets no entry: a later one of the lane
- * gives way and is read from the table in its turn.  Without this an urgent
- * task would wait until all that is in the heap has run.  Tasks that came in
- * order are direct children of the root, latest first, so the first leaf found
- * is nearly always a late one.
- */
-static bool
-lane_evict(DbosLane *lane, DbosTaskKey key)
-{
-	DbosRunEntry *entries = dbos_run_entries();
-	int32		parent = lane->root;
-	int32		leaf;
-
-	if (parent == DBOS_NOBODY || entries[parent].child == DBOS_NOBODY)
-		return false;
-	leaf = entries[parent].child;
-	for (int depth = 0; entries[leaf].child != DBOS_NOBODY; depth++)
-	{
-		if (depth == MAX_EVICT_DEPTH)
-			return false;
-		parent = leaf;
-		leaf = entries[leaf].child;
-	}
-	if (dbos_task_key_compare(entries[leaf].key, key) <= 0)
-		return false;
-	lane_spill(lane, entries[leaf].key);
-	entries[parent].child = entries[leaf].sibling;
-	entry_free(leaf);
-	lane->count--;
-	return true;
-}
-
-static void
-lane_want_refill(const DbosLane *lane)
+want_refill(const DbosLane *lane)
 {
 	DbosDatabase *database;
 
 	if (!dbos_lane_wants_refill(lane))
 		return;
-	database = dbos_database_find(lane->database, false);
+	database = dbos_database_find(dbos_task_shared->tracks[lane->track].database, false);
 	if (database != NULL)
 		dbos_scheduler_want(database);
 }
 
 /* The pool was empty and is not any more: lanes that got nothing are looked at again. */
 static void
-room_regained(void)
+want_refills(void)
 {
 	for (int i = 0; i < dbos_task_shared->nlanes; i++)
-		lane_want_refill(&dbos_task_shared->lanes[i]);
+		want_refill(dbos_lane_at(i));
 }
 
-/* ---- queues ---- */
-
-static DbosQueueSlot *
-queue_find(Oid database, int32 queue_id)
-{
-	for (int i = 0; i < DBOS_MAX_QUEUES; i++)
-	{
-		DbosQueueSlot *queue = &dbos_task_shared->queues[i];
-
-		if (queue->queue_id == queue_id && queue->database == database)
-			return queue;
-	}
-	return NULL;
-}
-
-/*
- * The slot of a queue, made without limits when there was none.  When the table
- * is full, slots that say nothing go first, then those whose queue has no task
- * in memory: their limits come again with the next push or refill.  NULL when
- * all are needed.
- */
-static DbosQueueSlot *
-queue_claim(Oid database, int32 queue_id)
-{
-	DbosQueueSlot *unused = NULL;
-	DbosQueueSlot *silent = NULL;
-	DbosQueueSlot *found = queue_find(database, queue_id);
-
-	if (found != NULL)
-		return found;
-	for (int i = 0; i < DBOS_MAX_QUEUES && unused == NULL; i++)
-	{
-		DbosQueueSlot *queue = &dbos_task_shared->queues[i];
-
-		if (queue->database == InvalidOid)
-			unused = queue;
-		else if (silent == NULL && queue->running == 0 && queue->concurrency < 0 && !queue->paused)
-			silent = queue;
-	}
-	if (unused == NULL)
-		unused = silent;
-	for (int i = 0; i < DBOS_MAX_QUEUES && unused == NULL; i++)
-		if (!queue_is_needed(&dbos_task_shared->queues[i]))
-			unused = &dbos_task_shared->queues[i];
-	if (unused == NULL)
-		return NULL;
-	unused->database = database;
-	unused->queue_id = queue_id;
-	unused->concurrency = -1;
-	unused->running = 0;
-	unused->paused = false;
-	return unused;
-}
-
+/* A task that is beyond what the lane knows, and better than all that it has, is not left to the table. */
 static bool
-queue_is_needed(const DbosQueueSlot *queue)
+comes_first(const DbosLane *lane, const DbosTicket *ticket)
 {
-	if (queue->running > 0)
-		return true;
-	for (int i = 0; i < dbos_task_shared->nlanes; i++)
-	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
+	DbosTicket	first;
 
-		/* A refill has told the limits before it adds the first entry. */
-		if (lane->database == queue->database && lane->queue_id == queue->queue_id &&
-			(lane->count > 0 || lane->refilling))
-			return true;
-	}
-	return false;
+	return dbos_lane_first(lane, &first) && dbos_ticket_before(ticket, &first);
 }
-
-/*
- * Makes the limits of a queue known where they are not: before a push or a
- * refill of one of its lanes.  A slot that exists is left as it is, because the
- * facts may come from a cache that is older than the last change.  False when
- * the limits could not be kept: nothing of the queue may then enter a heap.
- */
-bool
-dbos_run_queue_know(Oid database, const DbosQueueFacts *facts)
-{
-	DbosQueueSlot *queue;
-
-	if ((facts->concurrency < 0 && !facts->paused) ||
-		queue_find(database, facts->queue_id) != NULL)
-		return true;
-	queue = queue_claim(database, facts->queue_id);
-	if (queue == NULL)
-		return false;
-	queue->concurrency = facts->concurrency;
-	queue->paused = facts->paused;
-	return true;
-}
-
-/*
- * The queue was made or changed, and that is committed: its limits hold from
- * now on, and who may run because of it is woken.
- */
-void
-dbos_run_queue_alter(Oid database, const DbosQueueFacts *facts)
-{
-	DbosQueueSlot *queue = queue_claim(database, facts->queue_id);
-
-	/* All slots are needed by others; the next push tells the limits again. */
-	if (queue == NULL)
-		return;
-	queue->concurrency = facts->concurrency;
-	queue->paused = facts->paused;
-	for (int i = 0; i < dbos_task_shared->nlanes; i++)
-	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
-
-		if (lane->database == database && lane->queue_id == facts->queue_id &&
-			dbos_lane_runnable(lane))
-			dbos_run_queue_wake(database, lane->session_role);
-	}
-}
-
-/* ---- tasks in, tasks out ---- */
 
 /*
  * A task is ready.  It enters its lane's heap, or stays in the table, which the
@@ -396,7 +61,7 @@ dbos_run_queue_alter(Oid database, const DbosQueueFacts *facts)
  * callers wake once for many pushes.
  */
 void
-dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue, DbosTaskKey key)
+dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue, const DbosTicket *ticket)
 {
 	DbosDatabase *entry = dbos_database_find(database, true);
 	DbosLane   *lane = NULL;
@@ -405,71 +70,88 @@ dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue,
 	if (entry == NULL)
 		return;
 	if (dbos_run_queue_know(database, queue))
-		lane = dbos_lane_find(database, session_role, queue->queue_id, true);
+		lane = dbos_lane_find(database, session_role, queue->queue_id, ticket->partition, true);
 	if (lane == NULL)
 	{
 		entry->lanes_missing = true;
 		/* A lane that is there learns that it does not know this row. */
-		lane = dbos_lane_find(database, session_role, queue->queue_id, false);
+		lane = dbos_lane_find(database, session_role, queue->queue_id, ticket->partition, false);
 		if (lane != NULL)
-			lane_spill(lane, key);
+			dbos_lane_spill(lane, ticket->key);
 		dbos_scheduler_want(entry);
 		return;
 	}
-	if (lane->spilled && !lane->refilling && dbos_task_key_compare(key, lane->complete) > 0)
+	if (lane->spilled && !lane->refilling && dbos_task_key_compare(ticket->key, lane->complete) > 0 &&
+		!comes_first(lane, ticket))
 	{
-		if (dbos_lane_wants_refill(lane))
-			dbos_scheduler_want(entry);
+		want_refill(lane);
 		return;
 	}
-	if (lane_has_room(lane) || lane_evict(lane, key))
-		heap_insert(lane, key);
-	else
+	if (!dbos_lane_add_or_evict(lane, ticket))
 	{
-		lane_spill(lane, key);
-		if (dbos_lane_wants_refill(lane))
-			dbos_scheduler_want(entry);
+		dbos_lane_spill(lane, ticket->key);
+		want_refill(lane);
 	}
 }
 
-/* How many of the lane's tasks one worker should take of `limit`: those who may run others shall have theirs. */
-static int
-fair_hand(const DbosLane *lane, int limit)
+/* ---- tasks out ---- */
+
+/* The runnable track of a login whose turn it is. */
+static DbosTrack *
+first_track(Oid database, Oid session_role)
 {
-	const DbosQueueSlot *queue = queue_find(lane->database, lane->queue_id);
+	DbosTrack  *first = NULL;
+
+	for (int i = 0; i < dbos_task_shared->ntracks; i++)
+	{
+		DbosTrack  *track = &dbos_task_shared->tracks[i];
+
+		if (track->session_role != session_role || track->database != database ||
+			(first != NULL && track->turn >= first->turn) || !dbos_track_runnable(track))
+			continue;
+		first = track;
+	}
+	return first;
+}
+
+/* How many of the tasks that wait one worker should take of `limit`: those who may run others shall have theirs. */
+static int
+fair_hand(const DbosTrack *track, const DbosQueueSlot *slot, int waiting, int limit)
+{
 	int			workers = 0;
 
 	for (int i = 0; i < dbos_task_shared->nworkers; i++)
 	{
 		DbosWorker *worker = dbos_worker_slot(i);
 
-		if (!worker->is_scheduler && worker->database == lane->database &&
-			worker->session_role == lane->session_role &&
+		if (!worker->is_scheduler && worker->database == track->database &&
+			worker->session_role == track->session_role &&
 			(worker->state == DBOS_WORKER_IDLE || worker->state == DBOS_WORKER_RUNNING))
 			workers++;
 	}
-	if (queue != NULL && queue->concurrency >= 0)
-		workers = Min(workers, queue->concurrency - queue->running);
+	if (slot != NULL && slot->concurrency >= 0)
+		workers = Min(workers, slot->concurrency - slot->running);
 	workers = Max(workers, 1);
-	return Max(Min(limit, (lane->count + workers - 1) / workers), 1);
+	return Max(Min(limit, (waiting + workers - 1) / workers), 1);
 }
 
-/* The calling worker runs something of this lane from now on. */
+/* The calling worker runs something of this queue from now on. */
 static void
-begin_to_run(DbosWorker *me, const DbosLane *lane, DbosTaskKey key)
+begin_to_run(DbosWorker *me, const DbosTrack *track, const DbosTicket *ticket)
 {
-	DbosQueueSlot *queue = queue_claim(lane->database, lane->queue_id);
+	DbosQueueSlot *slot = dbos_queue_slot_claim(track->database, track->queue_id);
 	TimestampTz now = GetCurrentTimestamp();
 
 	me->queue_slot = DBOS_NOBODY;
-	if (queue != NULL)
+	if (slot != NULL)
 	{
-		queue->running++;
-		me->queue_slot = queue - dbos_task_shared->queues;
+		slot->running++;
+		me->queue_slot = slot - dbos_task_shared->queues;
 	}
-	me->task = key.id;
-	me->queue_id = lane->queue_id;
-	me->priority = key.priority;
+	me->task = ticket->key.id;
+	me->queue_id = track->queue_id;
+	me->partition = ticket->partition;
+	me->priority = ticket->key.priority;
 	me->state = DBOS_WORKER_RUNNING;
 	me->since = now;
 	me->started_at = now;
@@ -480,106 +162,227 @@ begin_to_run(DbosWorker *me, const DbosLane *lane, DbosTaskKey key)
 	me->cancel = false;
 }
 
-/* Takes the first task of a lane that nobody runs; false when there is none. */
-static bool
-take_first(DbosLane *lane, DbosTaskKey *key)
+static DbosWorker *
+runner_of(Oid database, int64 task)
 {
-	while (lane->count > 0)
+	for (int i = 0; i < dbos_task_shared->nworkers; i++)
 	{
-		DbosWorker *runner;
+		DbosWorker *worker = dbos_worker_slot(i);
 
-		*key = heap_pop(lane);
-		runner = runner_of(lane->database, key->id);
-		if (runner == NULL)
-			return true;
-		runner->woken = true;
+		if (worker->task == task && worker->database == database &&
+			(worker->state == DBOS_WORKER_RUNNING || worker->state == DBOS_WORKER_WAITING))
+			return worker;
 	}
-	return false;
+	return NULL;
 }
 
 /*
- * Gives the calling worker the first tasks of its login, in policy order over
- * all its queues that may run something, and enters the first into the worker's
- * slot.  They are of one queue, and take one place in it together, since their
- * worker runs them one after the other.  Returns how many; when there is none the
- * worker is idle.  *left says that another worker of this login would find
- * something too.
- *
- * An entry of a task that runs already is dropped.  Its runner may be about to
- * give the task up without having run it, or have asked for another attempt:
- * it is told by `woken`, which means nothing else while a worker runs, and puts
- * the entry back at its end.
+ * The lane of the track whose turn it is, after those whose partition may run no
+ * more were set to rest; NULL when there is none left.
  */
-int
-dbos_run_queue_pop(Oid database, Oid session_role, int limit, DbosTaskKey *keys, bool *left)
+static DbosLane *
+first_lane(const DbosTrack *track, const DbosQueueSlot *slot)
 {
-	DbosWorker *me = dbos_worker_slot(dbos_my_worker);
-	bool		pool_was_full = dbos_lane_room() == 0;
-	DbosLane   *lane;
+	while (track->root != DBOS_NOBODY)
+	{
+		DbosLane   *lane = dbos_lane_at(track->root);
+
+		if (slot == NULL || slot->partition_concurrency < 0 || lane->partition == 0 ||
+			dbos_partition_running(track->database, track->queue_id, lane->partition) < slot->partition_concurrency)
+			return lane;
+		dbos_lane_rest(lane, PG_INT64_MAX);
+	}
+	return NULL;
+}
+
+/*
+ * Takes up to `limit` tasks of a track that nobody runs.  Where partitions have limits
+ * of their own they are all of one, and take one place of it together.
+ *
+ * An entry of a task that runs already is dropped.  Its runner may be about to give the
+ * task up without having run it, or have asked for another attempt: it is told by
+ * `woken`, which means nothing else while a worker runs, and puts the entry back at
+ * its end.
+ */
+static int
+take(DbosTrack *track, const DbosQueueSlot *slot, int limit, DbosTicket *tickets)
+{
+	bool		one_lane = slot != NULL && (slot->partition_concurrency >= 0 || slot->partition_rated);
+	DbosLane   *lane = first_lane(track, slot);
+	uint64		partition;
+	int			most;
 	int			count = 0;
 
-	*left = false;
-	me->woken = false;			/* we look now: a later push wakes us again */
-	while (count == 0 && (lane = first_lane(database, session_role)) != NULL)
+	if (lane == NULL)
+		return 0;
+	partition = lane->partition;
+	most = fair_hand(track, slot, one_lane ? lane->count : track->count, limit);
+	while (count < most && track->root != DBOS_NOBODY)
 	{
-		int			most = fair_hand(lane, limit);
+		DbosWorker *runner;
 
-		/* As long as another lane's first task would not come before the next one. */
-		while (count < most && (count == 0 || first_lane(database, session_role) == lane) &&
-			   take_first(lane, &keys[count]))
+		lane = dbos_lane_at(track->root);
+		if (one_lane && lane->partition != partition)
+			break;
+		dbos_lane_pop(lane, &tickets[count]);
+		runner = runner_of(track->database, tickets[count].key.id);
+		if (runner == NULL)
 			count++;
-		lane_want_refill(lane);
-	}
-	if (count > 0)
-	{
-		begin_to_run(me, lane, keys[0]);
-		*left = first_lane(database, session_role) != NULL;
-	}
-	if (pool_was_full && dbos_lane_room() > 0)
-		room_regained();
-	/* Idle before the lock is let go, or a push in between would wake nobody. */
-	if (count == 0 && me->state == DBOS_WORKER_RUNNING && me->task == 0)
-	{
-		me->state = DBOS_WORKER_IDLE;
-		me->since = GetCurrentTimestamp();
+		else
+			runner->woken = true;
+		want_refill(lane);
+		dbos_lane_tidy(lane);
+		/* The last lane has taken the track with it. */
+		if (track->database == InvalidOid)
+			break;
 	}
 	return count;
 }
 
 /*
- * A task gave its place in the queue back: it ended, or waits inside dbos.wait().
- * Called while the worker's slot still names the task, so that an entry that was
- * dropped meanwhile is put back.  When the queue goes below its limit by this,
- * the login that is next is woken.
+ * Gives the calling worker the next tasks of its login, all of one queue, in which they
+ * take one place together since their worker runs them one after the other, and
+ * enters the first into the worker's slot.  When there is none the worker is idle.
  */
 void
-dbos_run_queue_done(int32 queue_slot)
+dbos_run_queue_pop(Oid database, Oid session_role, int limit, DbosTicket *tickets, DbosGrant *grant)
 {
-	DbosQueueSlot *queue;
-	DbosLane   *next = NULL;
+	DbosWorker *me = dbos_worker_slot(dbos_my_worker);
+	bool		pool_was_full = dbos_lane_room() == 0;
+	DbosTrack  *track;
 
-	if (queue_slot < 0 || queue_slot >= DBOS_MAX_QUEUES)
-		return;
-	queue = &dbos_task_shared->queues[queue_slot];
-	if (queue->running > 0)
-		queue->running--;
-	if (dbos_my_worker != DBOS_NOBODY)
-		put_back_own(dbos_worker_slot(dbos_my_worker), queue);
-	if (queue->concurrency < 0 || queue->running != queue->concurrency - 1)
-		return;
-	for (int i = 0; i < dbos_task_shared->nlanes; i++)
+	memset(grant, 0, sizeof(*grant));
+	me->woken = false;			/* we look now: a later push wakes us again */
+	while (grant->count == 0 && (track = first_track(database, session_role)) != NULL)
 	{
-		DbosRunEntry *entries = dbos_run_entries();
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
+		const DbosQueueSlot *slot = dbos_queue_slot_find(database, track->queue_id);
+		DbosTrack	taken = *track;
 
-		if (lane->database == queue->database && lane->queue_id == queue->queue_id &&
-			dbos_lane_runnable(lane) &&
-			(next == NULL || dbos_task_key_compare(entries[lane->root].key,
-												   entries[next->root].key) < 0))
-			next = lane;
+		grant->count = take(track, slot, limit, tickets);
+		if (grant->count == 0)
+			continue;
+		grant->queue_id = taken.queue_id;
+		grant->rated = slot != NULL && slot->rated;
+		begin_to_run(me, &taken, &tickets[0]);
+		grant->left = first_track(database, session_role) != NULL;
+	}
+	if (pool_was_full && dbos_lane_room() > 0)
+		want_refills();
+	/* Idle before the lock is let go, or a push in between would wake nobody. */
+	if (grant->count == 0 && me->state == DBOS_WORKER_RUNNING && me->task == 0)
+	{
+		me->state = DBOS_WORKER_IDLE;
+		me->since = GetCurrentTimestamp();
+	}
+}
+
+/* Up to `limit` tasks that a worker of this login could be given now. */
+int
+dbos_run_queue_peek(Oid database, Oid session_role, int64 *tasks, int limit)
+{
+	int			count = 0;
+
+	for (int i = 0; i < dbos_task_shared->ntracks && count < limit; i++)
+	{
+		const DbosTrack *track = &dbos_task_shared->tracks[i];
+		int32		lane;
+
+		if (track->database != database || track->session_role != session_role ||
+			!dbos_track_runnable(track))
+			continue;
+		count += dbos_lane_peek(dbos_lane_at(track->root), &tasks[count], limit - count);
+		for (lane = dbos_lane_at(track->root)->link.child; lane != DBOS_NOBODY && count < limit;
+			 lane = dbos_lane_at(lane)->link.sibling)
+			count += dbos_lane_peek(dbos_lane_at(lane), &tasks[count], 1);
+	}
+	return count;
+}
+
+/* ---- places given back ---- */
+
+/*
+ * Somebody dropped an entry of our task because we had it.  At worst it is
+ * stale, and costs its next owner one look at the row.  A process that exits
+ * leaves the task to the crash list instead.
+ */
+static void
+put_back_own(DbosWorker *worker)
+{
+	DbosQueueFacts facts = DBOS_NO_FACTS(worker->queue_id);
+	DbosTicket	ticket = {.key = {worker->priority, worker->task},.partition = worker->partition};
+
+	if (!worker->woken || worker->task == 0 || proc_exit_inprogress)
+		return;
+	worker->woken = false;
+	dbos_run_queue_push(worker->database, worker->session_role, &facts, &ticket);
+}
+
+/* Lanes of the partition, whoever's they are, may run again. */
+static void
+end_partition_rests(Oid database, int32 queue_id, uint64 partition)
+{
+	for (int i = 0; i < dbos_task_shared->ntracks; i++)
+	{
+		const DbosTrack *track = &dbos_task_shared->tracks[i];
+		DbosLane   *lane;
+		Oid			session_role = track->session_role;
+
+		if (track->queue_id != queue_id || track->database != database)
+			continue;
+		lane = dbos_lane_find(database, session_role, queue_id, partition, false);
+		if (lane == NULL || lane->rests_until != PG_INT64_MAX)
+			continue;
+		dbos_lane_end_rest(lane);
+		dbos_run_queue_wake(database, session_role);
+	}
+}
+
+/* The login that has the first task of a queue is woken. */
+static void
+wake_next_of(Oid database, int32 queue_id)
+{
+	const DbosTrack *next = NULL;
+	DbosTicket	first;
+
+	for (int i = 0; i < dbos_task_shared->ntracks; i++)
+	{
+		const DbosTrack *track = &dbos_task_shared->tracks[i];
+		DbosTicket	ticket;
+
+		if (track->queue_id != queue_id || track->database != database || !dbos_track_runnable(track) ||
+			!dbos_lane_first(dbos_lane_at(track->root), &ticket))
+			continue;
+		if (next != NULL && !dbos_ticket_before(&ticket, &first))
+			continue;
+		next = track;
+		first = ticket;
 	}
 	if (next != NULL)
-		dbos_run_queue_wake(next->database, next->session_role);
+		dbos_run_queue_wake(database, next->session_role);
+}
+
+/*
+ * A worker gives its place in the queue back: its tasks ended, or wait inside
+ * dbos.wait().  Called while the worker's slot still names the task, so that an entry
+ * that was dropped meanwhile is put back.  When the queue or the partition goes below
+ * its limit by this, the login that is next is woken.
+ */
+void
+dbos_run_queue_done(DbosWorker *worker)
+{
+	DbosQueueSlot *slot;
+
+	if (worker->queue_slot < 0 || worker->queue_slot >= DBOS_MAX_QUEUES)
+		return;
+	slot = &dbos_task_shared->queues[worker->queue_slot];
+	if (slot->running > 0)
+		slot->running--;
+	if (dbos_my_worker != DBOS_NOBODY && worker == dbos_worker_slot(dbos_my_worker))
+		put_back_own(worker);
+	if (slot->partition_concurrency >= 0 && worker->partition != 0 && dbos_task_shared->nresting > 0)
+		end_partition_rests(worker->database, slot->queue_id, worker->partition);
+	if (slot->concurrency >= 0 && slot->running == slot->concurrency - 1)
+		wake_next_of(slot->database, slot->queue_id);
 }
 
 /*
@@ -587,14 +390,14 @@ dbos_run_queue_done(int32 queue_slot)
  * until it goes on.  Returns the queue, 0 when no slot knew it.
  */
 int32
-dbos_run_queue_suspend(int32 queue_slot)
+dbos_run_queue_suspend(DbosWorker *worker)
 {
 	int32		queue_id;
 
-	if (queue_slot < 0 || queue_slot >= DBOS_MAX_QUEUES)
+	if (worker->queue_slot < 0 || worker->queue_slot >= DBOS_MAX_QUEUES)
 		return 0;
-	queue_id = dbos_task_shared->queues[queue_slot].queue_id;
-	dbos_run_queue_done(queue_slot);
+	queue_id = dbos_task_shared->queues[worker->queue_slot].queue_id;
+	dbos_run_queue_done(worker);
 	return queue_id;
 }
 
@@ -602,21 +405,115 @@ dbos_run_queue_suspend(int32 queue_slot)
 int32
 dbos_run_queue_resume(Oid database, int32 queue_id)
 {
-	DbosQueueSlot *queue = queue_id == 0 ? NULL : queue_claim(database, queue_id);
+	DbosQueueSlot *slot = queue_id == 0 ? NULL : dbos_queue_slot_claim(database, queue_id);
 
-	if (queue == NULL)
+	if (slot == NULL)
 		return DBOS_NOBODY;
-	queue->running++;
-	return queue - dbos_task_shared->queues;
+	slot->running++;
+	return slot - dbos_task_shared->queues;
 }
 
-int
-dbos_run_queue_running(Oid database, int32 queue_id)
+/* ---- limits ---- */
+
+/*
+ * The queue was made or changed, and that is committed: its limits and its policy hold
+ * from now on, and who may run because of it is woken.
+ */
+void
+dbos_run_queue_alter(Oid database, const DbosQueueFacts *facts)
 {
-	DbosQueueSlot *queue = queue_find(database, queue_id);
+	DbosQueueSlot *slot = dbos_queue_slot_claim(database, facts->queue_id);
 
-	return queue == NULL ? 0 : queue->running;
+	/* All slots are needed by others; the next push tells the limits again. */
+	if (slot == NULL)
+		return;
+	dbos_queue_slot_set(slot, facts);
+	/* Another limit may let it start at once; if not, the next start finds that out again. */
+	slot->rests_until = 0;
+	for (int i = 0; i < dbos_task_shared->nlanes; i++)
+	{
+		DbosLane   *lane = dbos_lane_at(i);
+		DbosTrack  *track;
+
+		if (lane->track == DBOS_NOBODY)
+			continue;
+		track = &dbos_task_shared->tracks[lane->track];
+		if (track->queue_id != facts->queue_id || track->database != database)
+			continue;
+		track->share_at = slot->share_at;
+		if (facts->policy_changed)
+			dbos_lane_forget(lane);
+		want_refill(lane);
+		dbos_lane_end_rest(lane);
+	}
+	for (int i = 0; i < dbos_task_shared->ntracks; i++)
+	{
+		DbosTrack  *track = &dbos_task_shared->tracks[i];
+
+		if (track->queue_id == facts->queue_id && track->database == database && dbos_track_runnable(track))
+			dbos_run_queue_wake(database, track->session_role);
+	}
 }
+
+/* The rate of the queue (partition 0) or of a partition lets nothing start before this time. */
+void
+dbos_run_queue_rest(Oid database, Oid session_role, int32 queue_id, uint64 partition, TimestampTz until)
+{
+	DbosQueueSlot *slot = dbos_queue_slot_find(database, queue_id);
+	DbosLane   *lane;
+
+	if (slot == NULL || !slot->rated)
+		return;
+	if (partition == 0)
+		slot->rests_until = until;
+	else if ((lane = dbos_lane_find(database, session_role, queue_id, partition, false)) != NULL)
+		dbos_lane_rest(lane, until);
+}
+
+/* Ends the rests that are over, and wakes for it; returns when the next one will be, 0: there is none. */
+TimestampTz
+dbos_run_queue_end_rests(Oid database, TimestampTz now)
+{
+	TimestampTz next = PG_INT64_MAX;
+
+	for (int i = 0; i < dbos_task_shared->nlanes && dbos_task_shared->nresting > 0; i++)
+	{
+		DbosLane   *lane = dbos_lane_at(i);
+		const DbosTrack *track;
+
+		if (lane->track == DBOS_NOBODY || lane->rests_until == 0)
+			continue;
+		track = &dbos_task_shared->tracks[lane->track];
+		if (track->database != database)
+			continue;
+		if (lane->rests_until > now)
+			next = Min(next, lane->rests_until);
+		else
+		{
+			Oid			session_role = track->session_role;
+
+			dbos_lane_end_rest(lane);
+			dbos_run_queue_wake(database, session_role);
+		}
+	}
+	for (int i = 0; i < dbos_task_shared->nqueues; i++)
+	{
+		DbosQueueSlot *slot = &dbos_task_shared->queues[i];
+
+		if (slot->database != database || slot->rests_until == 0)
+			continue;
+		if (slot->rests_until > now)
+			next = Min(next, slot->rests_until);
+		else
+		{
+			slot->rests_until = 0;
+			wake_next_of(database, slot->queue_id);
+		}
+	}
+	return next == PG_INT64_MAX ? 0 : next;
+}
+
+/* ---- databases and logins that go ---- */
 
 /*
  * A login was refused for good and its ready tasks have ended: nothing of it is
@@ -627,15 +524,12 @@ dbos_run_queue_forget_login(Oid database, Oid session_role)
 {
 	for (int i = 0; i < dbos_task_shared->nlanes; i++)
 	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
+		DbosLane   *lane = dbos_lane_at(i);
 
-		if (lane->database != database || lane->session_role != session_role)
-			continue;
-		while (lane->count > 0)
-			(void) heap_pop(lane);
-		lane->spilled = true;
-		lane->complete = key_none;
-		lane->missed = lane->refilling;
+		if (lane->track != DBOS_NOBODY &&
+			dbos_task_shared->tracks[lane->track].database == database &&
+			dbos_task_shared->tracks[lane->track].session_role == session_role)
+			dbos_lane_forget(lane);
 	}
 }
 
@@ -643,33 +537,17 @@ dbos_run_queue_forget_login(Oid database, Oid session_role)
 void
 dbos_run_queue_forget(Oid database)
 {
-	DbosTaskShared *shared = dbos_task_shared;
-
-	for (int i = 0; i < shared->nlanes; i++)
+	for (int i = 0; i < dbos_task_shared->nlanes; i++)
 	{
-		DbosLane   *lane = &shared->lanes[i];
+		DbosLane   *lane = dbos_lane_at(i);
 
-		if (lane->database != database)
-			continue;
-		lane_clear(lane);
-		memset(lane, 0, sizeof(*lane));
-		lane->root = DBOS_NOBODY;
+		if (lane->track != DBOS_NOBODY && dbos_task_shared->tracks[lane->track].database == database)
+			dbos_lane_free(lane);
 	}
-	while (shared->nlanes > 0 && shared->lanes[shared->nlanes - 1].database == InvalidOid)
-		shared->nlanes--;
-	for (int i = 0; i < DBOS_MAX_QUEUES; i++)
-	{
-		DbosQueueSlot *queue = &shared->queues[i];
-
-		if (queue->database != database)
-			continue;
-		queue->concurrency = -1;
-		queue->paused = false;
-		/* A worker that still runs holds the slot's number. */
-		if (queue->running == 0)
-			memset(queue, 0, sizeof(*queue));
-	}
+	dbos_queue_slots_forget(database);
 }
+
+/* ---- waking ---- */
 
 /*
  * Something can run for this login: wakes one idle worker of it, or the
@@ -707,152 +585,4 @@ dbos_run_queue_wake(Oid database, Oid session_role)
 		dbos_task_shared->launcher_rest > GetCurrentTimestamp())
 		return;
 	dbos_wake_launcher();
-}
-
-/* The runnable lane of a login whose first task is the first of all. */
-static DbosLane *
-first_lane(Oid database, Oid session_role)
-{
-	DbosRunEntry *entries = dbos_run_entries();
-	DbosLane   *first = NULL;
-
-	for (int i = 0; i < dbos_task_shared->nlanes; i++)
-	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
-
-		if (lane->database != database || lane->session_role != session_role ||
-			lane->count == 0)
-			continue;
-		if (first != NULL && dbos_task_key_compare(entries[lane->root].key,
-												   entries[first->root].key) >= 0)
-			continue;
-		if (dbos_lane_runnable(lane))
-			first = lane;
-	}
-	return first;
-}
-
-static DbosWorker *
-runner_of(Oid database, int64 task)
-{
-	for (int i = 0; i < dbos_task_shared->nworkers; i++)
-	{
-		DbosWorker *worker = dbos_worker_slot(i);
-
-		if (worker->task == task && worker->database == database &&
-			(worker->state == DBOS_WORKER_RUNNING || worker->state == DBOS_WORKER_WAITING))
-			return worker;
-	}
-	return NULL;
-}
-
-/*
- * Somebody dropped an entry of our task because we had it.  At worst it is
- * stale, and costs its next owner one look at the row.  A process that exits
- * leaves the task to the crash list instead.
- */
-static void
-put_back_own(DbosWorker *worker, const DbosQueueSlot *queue)
-{
-	DbosQueueFacts facts;
-	DbosTaskKey key;
-
-	if (!worker->woken || worker->task == 0 || proc_exit_inprogress)
-		return;
-	worker->woken = false;
-	facts.queue_id = queue->queue_id;
-	facts.concurrency = queue->concurrency;
-	facts.paused = queue->paused;
-	key.priority = worker->priority;
-	key.id = worker->task;
-	dbos_run_queue_push(worker->database, worker->session_role, &facts, key);
-}
-
-/* ---- the pairing heap (Fredman, Sedgewick, Sleator and Tarjan, 1986) ---- */
-
-/* The later root becomes the first child of the earlier; siblings of both are ignored. */
-static int32
-heap_meld(int32 a, int32 b)
-{
-	DbosRunEntry *entries = dbos_run_entries();
-
-	if (dbos_task_key_compare(entries[b].key, entries[a].key) < 0)
-	{
-		int32		swap = a;
-
-		a = b;
-		b = swap;
-	}
-	entries[b].sibling = entries[a].child;
-	entries[a].child = b;
-	entries[a].sibling = DBOS_NOBODY;
-	return a;
-}
-
-/* The caller has seen that there is a free entry. */
-static void
-heap_insert(DbosLane *lane, DbosTaskKey key)
-{
-	DbosRunEntry *entries = dbos_run_entries();
-	int32		entry = dbos_task_shared->free_entry;
-
-	Assert(entry != DBOS_NOBODY);
-	dbos_task_shared->free_entry = entries[entry].sibling;
-	dbos_task_shared->entries_used++;
-	entries[entry].key = key;
-	entries[entry].child = DBOS_NOBODY;
-	entries[entry].sibling = DBOS_NOBODY;
-	lane->root = lane->root == DBOS_NOBODY ? entry : heap_meld(lane->root, entry);
-	lane->count++;
-}
-
-/*
- * Removes the first task of a lane that is not empty.  Its children are melded
- * in pairs, and the pairs one after the other from the last to the first: by
- * loops over the sibling links, since a heap can be as wide as the pool.
- */
-static DbosTaskKey
-heap_pop(DbosLane *lane)
-{
-	DbosRunEntry *entries = dbos_run_entries();
-	int32		old = lane->root;
-	DbosTaskKey key = entries[old].key;
-	int32		child = entries[old].child;
-	int32		pairs = DBOS_NOBODY;	/* melded pairs, the last one first */
-	int32		root = DBOS_NOBODY;
-
-	while (child != DBOS_NOBODY)
-	{
-		int32		pair = child;
-		int32		second = entries[child].sibling;
-
-		child = DBOS_NOBODY;
-		if (second != DBOS_NOBODY)
-		{
-			child = entries[second].sibling;
-			pair = heap_meld(pair, second);
-		}
-		entries[pair].sibling = pairs;
-		pairs = pair;
-	}
-	while (pairs != DBOS_NOBODY)
-	{
-		int32		next = entries[pairs].sibling;
-
-		entries[pairs].sibling = DBOS_NOBODY;
-		root = root == DBOS_NOBODY ? pairs : heap_meld(root, pairs);
-		pairs = next;
-	}
-	lane->root = root;
-	lane->count--;
-	entry_free(old);
-	return key;
-}
-
-static void
-entry_free(int32 entry)
-{
-	dbos_run_entries()[entry].sibling = dbos_task_shared->free_entry;
-	dbos_task_shared->free_entry = entry;
-	dbos_task_shared->entries_used--;
 }

@@ -40,8 +40,6 @@
 #include "tables_only.h"
 #include "task.h"
 
-/* Rows that one statement of a duty takes at once. */
-#define CHUNK 1000
 /* A scheduler without work stays this long, since work often follows work. */
 #define LINGER_MS 2000
 /* Without shared memory: it looks this often, leaves after this without work, and after this in any case. */
@@ -53,12 +51,14 @@
 #define RETENTION_INTERVAL_MS (10 * 60 * 1000)
 /* What could not be done is tried again after this. */
 #define LOOK_AGAIN_MS 1000
+/* So are lanes for which there was no room. */
+#define LANES_AGAIN_MS 100
 /* Nobody's lock may keep the scheduler of all from its other duties for longer. */
 #define LOCK_TIMEOUT "1s"
 /* A login that was refused for a reason that may pass is tried again after this. */
 #define REFUSAL_RETRY_MS 1000
 
-static MemoryContext round_context = NULL;
+MemoryContext dbos_round_context = NULL;
 static TimestampTz begun = 0;
 static TimestampTz last_work = 0;
 static TimestampTz last_retention = 0;
@@ -100,10 +100,10 @@ look_again_later(void)
 }
 
 /* Runs a duty in a transaction of its own; its error is logged and it is tried again later. */
-static void
-do_duty(const char *what, void (*duty) (void *), void *argument)
+void
+dbos_do_duty(const char *what, void (*duty) (void *), void *argument)
 {
-	MemoryContext old = MemoryContextSwitchTo(round_context);
+	MemoryContext old = MemoryContextSwitchTo(dbos_round_context);
 
 	PG_TRY();
 	{
@@ -118,7 +118,7 @@ do_duty(const char *what, void (*duty) (void *), void *argument)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(round_context);
+		MemoryContextSwitchTo(dbos_round_context);
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
@@ -133,7 +133,7 @@ do_duty(const char *what, void (*duty) (void *), void *argument)
 static int64 *
 ids_returned(uint64 count)
 {
-	int64	   *ids = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(int64));
+	int64	   *ids = MemoryContextAlloc(dbos_round_context, Max(count, 1) * sizeof(int64));
 
 	for (uint64 i = 0; i < count; i++)
 	{
@@ -144,200 +144,9 @@ ids_returned(uint64 count)
 	return ids;
 }
 
-/* ---- lanes: who has ready tasks ---- */
-
-typedef struct FoundLane
-{
-	Oid			session_role;
-	int32		queue_id;
-} FoundLane;
-
-/*
- * Finds every (queue, login role) with ready rows by skipping from one to the
- * next in the index, however many rows each has.
- */
-static void
-find_lanes(void *unused)
-{
-	static DbosPlan plan = {
-		.sql = "WITH RECURSIVE lane AS ("
-		" (SELECT queue_id, session_role FROM dbos.task WHERE NOT held ORDER BY queue_id, session_role LIMIT 1)"
-		" UNION ALL SELECT n.queue_id, n.session_role FROM lane l, LATERAL"
-		" (SELECT t.queue_id, t.session_role FROM dbos.task t WHERE NOT t.held"
-		" AND ROW(t.queue_id, t.session_role::pg_catalog.oid) OPERATOR(pg_catalog.>) ROW(l.queue_id, l.session_role::pg_catalog.oid)"
-		" ORDER BY t.queue_id, t.session_role LIMIT 1) n)"
-		" SELECT session_role::pg_catalog.oid, queue_id FROM lane",
-	};
-	DbosOwnerScope scope;
-	FoundLane  *found;
-	DbosQueueFacts *facts;
-	uint64		count;
-	bool		blocked;
-	static DbosPlan dependent = {
-		.sql = "SELECT 1 FROM dbos.task_dependency LIMIT 1",
-	};
-
-	DBOS_TASK_LOCK();
-	my_database()->opened = false;
-	my_database()->lanes_missing = false;
-	DBOS_TASK_UNLOCK();
-
-	dbos_owner_begin(&scope);
-	count = dbos_plan_execute(&plan, NULL, NULL, false, 0);
-	found = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(FoundLane));
-	facts = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(DbosQueueFacts));
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool		null;
-
-		found[i].session_role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-		found[i].queue_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &null));
-	}
-	for (uint64 i = 0; i < count; i++)
-		(void) dbos_queue_by_id_if_any(found[i].queue_id, &facts[i]);
-	blocked = dbos_plan_execute(&dependent, NULL, NULL, false, 1) > 0;
-	dbos_owner_end(&scope);
-
-	DBOS_TASK_LOCK();
-	for (uint64 i = 0; i < count; i++)
-	{
-		DbosLane   *lane = dbos_lane_find(MyDatabaseId, found[i].session_role, found[i].queue_id, false);
-
-		(void) dbos_run_queue_know(MyDatabaseId, &facts[i]);
-		if (lane != NULL)
-			continue;			/* its own record says what of it is known */
-		lane = dbos_lane_find(MyDatabaseId, found[i].session_role, found[i].queue_id, true);
-		if (lane == NULL)
-			my_database()->lanes_missing = true;
-	}
-	if (blocked)
-		my_database()->blocked_tasks = true;
-	/* A lane that a push makes from now on holds all that there is of it. */
-	if (!my_database()->lanes_missing)
-		my_database()->opened = true;
-	DBOS_TASK_UNLOCK();
-}
-
-/* ---- refill ---- */
-
-static DbosPlan refill_plan = {
-	.sql = DBOS_POLICY_QUERY,
-	.nargs = 5,
-	.argtypes = {INT4OID, OIDOID, INT4OID, INT8OID, INT4OID},
-};
-
-/*
- * Reads the next window of a lane in policy order, from the key up to which it
- * is complete: never from the start, where the dead rows of finished tasks lie.
- * The lane takes pushes beyond that key while it is read (refilling), so that a
- * commit after the snapshot is not lost.
- */
-static void
-refill_lane(void *argument)
-{
-	FoundLane  *which = argument;
-	DbosLane   *lane;
-	DbosTaskKey from;
-	DbosTaskKey *keys = NULL;
-	uint64		count = 0;
-	int			limit;
-	Datum		values[5];
-	DbosOwnerScope scope;
-	DbosQueueFacts facts;
-	bool		fits;
-
-	DBOS_TASK_LOCK();
-	lane = dbos_lane_find(MyDatabaseId, which->session_role, which->queue_id, false);
-	if (lane == NULL || !dbos_lane_wants_refill(lane))
-	{
-		DBOS_TASK_UNLOCK();
-		return;
-	}
-	lane->refilling = true;
-	lane->missed = false;
-	from = lane->complete;
-	limit = dbos_lane_refill_rows(lane, CHUNK);
-	DBOS_TASK_UNLOCK();
-	dbos_stop_point("lane refilling");
-
-	values[0] = Int32GetDatum(which->queue_id);
-	values[1] = ObjectIdGetDatum(which->session_role);
-	values[2] = Int32GetDatum(from.priority);
-	values[3] = Int64GetDatum(from.id);
-	values[4] = Int32GetDatum(limit);
-	PG_TRY();
-	{
-		dbos_owner_begin(&scope);
-		/* Of a dropped queue there are no rows, and the lane comes to its end. */
-		(void) dbos_queue_by_id_if_any(which->queue_id, &facts);
-		count = dbos_plan_execute(&refill_plan, values, NULL, false, 0);
-		keys = MemoryContextAlloc(round_context, Max(count, 1) * sizeof(DbosTaskKey));
-		for (uint64 i = 0; i < count; i++)
-		{
-			bool		null;
-
-			keys[i].priority = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-			keys[i].id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &null));
-		}
-		dbos_owner_end(&scope);
-	}
-	PG_CATCH();
-	{
-		DBOS_TASK_LOCK();
-		lane->refilling = false;
-		DBOS_TASK_UNLOCK();
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	/* A lane that refills is not given to others, so the pointer is still good. */
-	DBOS_TASK_LOCK();
-	fits = dbos_run_queue_know(MyDatabaseId, &facts);
-	for (uint64 i = 0; i < count && fits; i++)
-	{
-		fits = dbos_lane_add(lane, keys[i]);
-		if (fits && !lane->missed)
-			lane->complete = keys[i];
-	}
-	if (fits && !lane->missed && count < limit)
-	{
-		lane->spilled = false;
-		lane->complete.priority = INT_MAX;
-		lane->complete.id = PG_INT64_MAX;
-	}
-	lane->refilling = false;
-	if (dbos_lane_runnable(lane))
-		dbos_run_queue_wake(MyDatabaseId, which->session_role);
-	DBOS_TASK_UNLOCK();
-}
-
-/* The next lane of this database that wants rows; false when none does. */
-static bool
-lane_to_refill(FoundLane *which)
-{
-	bool		found = false;
-
-	DBOS_TASK_LOCK();
-	for (int i = 0; i < dbos_task_shared->nlanes && !found; i++)
-	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
-
-		/* With no room left at all, others must run first; their ends wake us. */
-		if (lane->database != MyDatabaseId || !dbos_lane_wants_refill(lane) ||
-			(dbos_lane_room() == 0 && lane->count > 0))
-			continue;
-		if (dbos_lane_room() == 0)
-			continue;
-		which->session_role = lane->session_role;
-		which->queue_id = lane->queue_id;
-		found = true;
-	}
-	DBOS_TASK_UNLOCK();
-	return found;
-}
-
 /* ---- what time makes ready, or ends ---- */
 
+/* The rows of the last statement: queue, login role, DBOS_READY_COLUMNS. */
 static void
 push_returned(uint64 count)
 {
@@ -347,11 +156,11 @@ push_returned(uint64 count)
 	{
 		bool		null;
 		DbosQueueFacts facts;
+		DbosTicket	ticket;
 
 		facts = dbos_queue_by_id(DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &null)));
-		dbos_pending_push(DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 3, &null)),
-						  DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &null)),
-						  DatumGetObjectId(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &null)),
+		dbos_ready_read(rows->vals[i], rows->tupdesc, 3, &facts.policy, &ticket);
+		dbos_pending_push(&ticket, DatumGetObjectId(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &null)),
 						  &facts);
 	}
 }
@@ -366,7 +175,7 @@ release_due(void *argument)
 		" ORDER BY run_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED)"
 		" UPDATE dbos.task t SET held = false FROM due"
 		" WHERE t.shard OPERATOR(pg_catalog.=) due.shard AND t.id OPERATOR(pg_catalog.=) due.id"
-		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, t.priority, t.id",
+		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS,
 		.nargs = 1,
 		.argtypes = {TIMESTAMPTZOID},
 	};
@@ -379,7 +188,7 @@ release_due(void *argument)
 	count = dbos_plan_execute(&plan, &now, NULL, false, 0);
 	push_returned(count);
 	dbos_owner_end(&scope);
-	*more = count == CHUNK;
+	*more = count == DBOS_CHUNK;
 }
 
 /* Waiting tasks whose deadline has passed fail; running ones are stopped by their own timer. */
@@ -407,7 +216,7 @@ fail_overdue(void *argument)
 								dbos_error_make(ERRCODE_DBOS_DEADLINE,
 												"task was not started before its deadline", NULL, NULL),
 								NULL);
-	*more = count == CHUNK;
+	*more = count == DBOS_CHUNK;
 }
 
 /* When the clock makes the next task ready or ends it. */
@@ -468,10 +277,10 @@ check_dependencies(void *argument)
 		.argtypes = {INT8OID},
 	};
 	static DbosPlan count_unmet = {
-		.sql = "UPDATE dbos.task SET unmet = $3,"
+		.sql = "UPDATE dbos.task t SET unmet = $3,"
 		" held = ($3 OPERATOR(pg_catalog.>) 0 OR COALESCE(run_at OPERATOR(pg_catalog.>) $4, false))"
 		" WHERE shard OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2"
-		" RETURNING queue_id, session_role::pg_catalog.oid, priority, id, held, run_at",
+		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS ", t.held",
 		.nargs = 4,
 		.argtypes = {INT2OID, INT8OID, INT4OID, TIMESTAMPTZOID},
 	};
@@ -507,7 +316,7 @@ check_dependencies(void *argument)
 		else if (ended == NULL || strcmp(ended, DBOS_SUCCEEDED) != 0)
 		{
 			failed = DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
-			failed_state = ended ? MemoryContextStrdup(round_context, ended) : NULL;
+			failed_state = ended ? MemoryContextStrdup(dbos_round_context, ended) : NULL;
 		}
 	}
 	if (failed != 0)
@@ -534,10 +343,10 @@ check_dependencies(void *argument)
 		(void) dbos_plan_execute(&count_unmet, values, NULL, false, 0);
 		row = SPI_tuptable->vals[0];
 		desc = SPI_tuptable->tupdesc;
-		if (!DatumGetBool(SPI_getbinval(row, desc, 5, &null)))
+		if (!DatumGetBool(SPI_getbinval(row, desc, 3 + DBOS_READY_NCOLUMNS, &null)))
 			push_returned(1);
 		else if (unmet == 0)
-			dbos_pending_due(DatumGetTimestampTz(SPI_getbinval(row, desc, 6, &null)));
+			dbos_pending_due(DatumGetTimestampTz(SPI_getbinval(row, desc, 3 + DBOS_READY_RUN_AT, &null)));
 	}
 	dbos_owner_end(&scope);
 }
@@ -578,9 +387,9 @@ check_dependents_of(int64 ended)
 {
 	TaskList	list = {.after = ended};
 
-	do_duty("find dependent tasks", find_dependents, &list);
+	dbos_do_duty("find dependent tasks", find_dependents, &list);
 	for (uint64 i = 0; i < list.count; i++)
-		do_duty("check dependencies", check_dependencies, &list.tasks[i]);
+		dbos_do_duty("check dependencies", check_dependencies, &list.tasks[i]);
 }
 
 /* Takes the events of this database out of the ring and acts on each. */
@@ -588,7 +397,7 @@ static bool
 handle_events(void)
 {
 	DbosTaskShared *shared = dbos_task_shared;
-	DbosEvent  *events = MemoryContextAlloc(round_context, sizeof(shared->events));
+	DbosEvent  *events = MemoryContextAlloc(dbos_round_context, sizeof(shared->events));
 	int			count = 0;
 	int			kept = 0;
 	bool		all;
@@ -611,7 +420,7 @@ handle_events(void)
 		for (int i = 0; i < count; i++)
 		{
 			if (events[i].kind == 'c')
-				do_duty("check dependencies", check_dependencies, &events[i].task);
+				dbos_do_duty("check dependencies", check_dependencies, &events[i].task);
 			else
 				check_dependents_of(events[i].task);
 		}
@@ -640,7 +449,7 @@ crash_counted(int64 task)
 {
 	CrashCount	crash = {.task = task};
 
-	do_duty("count a crash", count_crash, &crash);
+	dbos_do_duty("count a crash", count_crash, &crash);
 	if (!crash.counted)
 		look_again_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_AGAIN_MS);
 	return crash.counted;
@@ -745,10 +554,10 @@ fail_refused(void *argument)
 	dbos_owner_end(&scope);
 	for (uint64 i = 0; i < count; i++)
 		(void) dbos_task_settle(ids[i], DBOS_FAILED, NULL, obstacle, NULL);
-	refused->more = count == CHUNK;
+	refused->more = count == DBOS_CHUNK;
 }
 
-/* As fail_refused, for up to CHUNK tasks, in the caller's transaction. */
+/* As fail_refused, for up to DBOS_CHUNK tasks, in the caller's transaction. */
 void
 dbos_fail_login(Oid role)
 {
@@ -779,7 +588,7 @@ handle_refusals(void)
 		RefusedLogin refused = {.session_role = roles[i]};
 
 		do
-			do_duty("fail tasks whose role cannot log in", fail_refused, &refused);
+			dbos_do_duty("fail tasks whose role cannot log in", fail_refused, &refused);
 		while (refused.more);
 		passing |= refused.passing;
 		if (!refused.passing)
@@ -849,7 +658,7 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	bool		active;
 
 	self = *address;
-	round_context = AllocSetContextCreate(TopMemoryContext, "dbos scheduler round",
+	dbos_round_context = AllocSetContextCreate(TopMemoryContext, "dbos scheduler round",
 										  ALLOCSET_DEFAULT_SIZES);
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	if (!dbos_worker_attach(address))
@@ -858,7 +667,7 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	/* Partitions are there before anybody ends a task: nobody else's long transaction makes them. */
 	if (active)
 	{
-		do_duty("prepare and drop history", dbos_history_retain, NULL);
+		dbos_do_duty("prepare and drop history", dbos_history_retain, NULL);
 		last_retention = GetCurrentTimestamp();
 	}
 	last_work = begun = GetCurrentTimestamp();
@@ -892,13 +701,13 @@ handle_clock(void)
 	do
 	{
 		more = false;
-		do_duty("release due tasks", release_due, &more);
+		dbos_do_duty("release due tasks", release_due, &more);
 		did |= more;
 	} while (more);
 	do
 	{
 		more = false;
-		do_duty("fail overdue tasks", fail_overdue, &more);
+		dbos_do_duty("fail overdue tasks", fail_overdue, &more);
 	} while (more);
 	return did;
 }
@@ -909,7 +718,8 @@ retain_history(TimestampTz now)
 	if (!TimestampDifferenceExceeds(last_retention, now, RETENTION_INTERVAL_MS))
 		return;
 	last_retention = now;
-	do_duty("prepare and drop history", dbos_history_retain, NULL);
+	dbos_do_duty("prepare and drop history", dbos_history_retain, NULL);
+	dbos_do_duty("forget old starts", dbos_starts_forget, NULL);
 }
 
 /* ---- the round without shared memory: it looks instead of being told ---- */
@@ -939,7 +749,7 @@ deliver_cancellations(void)
 
 	if (!TimestampDifferenceExceeds(last, now, CANCEL_REPEAT_MS))
 		return;
-	do_duty("find cancellations", find_cancellations, &list);
+	dbos_do_duty("find cancellations", find_cancellations, &list);
 	if (list.count > 0)
 		last = now;
 	for (uint64 i = 0; i < list.count; i++)
@@ -975,7 +785,7 @@ round_by_tables(void)
 	check_dependents_of(0);
 	work |= handle_clock();
 	deliver_cancellations();
-	do_duty("start executors", start_executors, &work);
+	dbos_do_duty("start executors", start_executors, &work);
 	now = GetCurrentTimestamp();
 	retain_history(now);
 	if (work || count > 0)
@@ -986,14 +796,25 @@ round_by_tables(void)
 	return true;
 }
 
+static bool
+lanes_are_missing(void)
+{
+	bool		missing;
+
+	DBOS_TASK_LOCK();
+	missing = my_database()->lanes_missing;
+	DBOS_TASK_UNLOCK();
+	return missing;
+}
+
 /* Does what there is to do; waits a little when there is nothing; false: leave. */
 bool
 dbos_scheduler_round(void)
 {
 	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
 	DbosDatabase *database;
-	FoundLane	which;
 	TimestampTz due = 0;
+	TimestampTz rest_ends;
 	TimestampTz now;
 	bool		did = false;
 	bool		more;
@@ -1008,7 +829,7 @@ dbos_scheduler_round(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
-	MemoryContextReset(round_context);
+	MemoryContextReset(dbos_round_context);
 	if (dbos_task_shared == NULL)
 		return round_by_tables();
 
@@ -1022,22 +843,26 @@ dbos_scheduler_round(void)
 		return false;
 
 	if (find)
-		do_duty("find lanes", find_lanes, NULL);
+		dbos_do_duty("find lanes", dbos_find_lanes, NULL);
 	did |= handle_crashes();
 	did |= handle_refusals();
 	did |= handle_events();
 	did |= handle_clock();
-	while (lane_to_refill(&which))
-	{
-		do_duty("refill the run queue", refill_lane, &which);
-		did = true;
-	}
+	did |= dbos_refill_lanes();
 	now = GetCurrentTimestamp();
 	retain_history(now);
-	do_duty("find next due", find_next_due, &due);
+	dbos_do_duty("find next due", find_next_due, &due);
+	DBOS_TASK_LOCK();
+	rest_ends = dbos_run_queue_end_rests(MyDatabaseId, now);
+	DBOS_TASK_UNLOCK();
+	if (rest_ends != 0 && (due == 0 || due > rest_ends))
+		due = rest_ends;
 	/* Once a day in any case, for the next day's partition. */
 	if (due == 0 || due > next_midnight(now))
 		due = next_midnight(now);
+	/* As lanes come to their end there is room for others. */
+	if (lanes_are_missing() && (look_again_at == 0 || look_again_at > now))
+		look_again_at = TimestampTzPlusMilliseconds(now, LANES_AGAIN_MS);
 	if (look_again_at != 0 && due > look_again_at)
 		due = look_again_at;
 	if (look_again_at <= now)

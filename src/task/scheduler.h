@@ -1,6 +1,6 @@
 /*
  * scheduler.h
- *	  The policy as a query, and the care for history.
+ *	  What the duties of a scheduler share.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -9,16 +9,41 @@
 
 #include "postgres.h"
 
+#include "policy.h"
+
+/* Rows that one statement of a duty takes at once. */
+#define DBOS_CHUNK 1000
+
+/* Reset at the begin of each round. */
+extern MemoryContext dbos_round_context;
+
+/* Runs a duty in a transaction of its own; its error is logged, and it is tried again later. */
+extern void dbos_do_duty(const char *what, void (*duty) (void *), void *argument);
+
+/* ---- refill.c: from the table into the run queue ---- */
+
 /*
- * The choice of the next tasks of one login role in one queue: fifo within
- * priority, from the last key that the run queue has.  $1 queue, $2 login role,
- * $3 and $4 that key, $5 rows.
+ * The window of tasks of one login role in one queue and partition from which the next
+ * is chosen, beginning after the last key that the run queue has.  $1 queue, $2 login
+ * role, $3 and $4 that key, $5 rows, $6 hash of the partition.
  */
-#define DBOS_POLICY_QUERY \
-	"SELECT priority, id FROM dbos.task" \
-	" WHERE queue_id OPERATOR(pg_catalog.=) $1 AND session_role OPERATOR(pg_catalog.=) $2 AND NOT held" \
-	" AND ROW(priority, id) OPERATOR(pg_catalog.>) ROW($3, $4)" \
-	" ORDER BY priority, id LIMIT $5"
+#define DBOS_WINDOW_START \
+	"SELECT " DBOS_READY_COLUMNS " FROM dbos.task t" \
+	" WHERE t.queue_id OPERATOR(pg_catalog.=) $1 AND t.session_role OPERATOR(pg_catalog.=) $2 AND NOT t.held" \
+	" AND ROW(t.priority, t.id) OPERATOR(pg_catalog.>) ROW($3, $4)"
+#define DBOS_WINDOW_END " ORDER BY t.priority, t.id LIMIT $5"
+#define DBOS_PARTITION_HASH \
+	"(pg_catalog.hashtextextended(t.partition_key COLLATE pg_catalog.\"C\", 0) OPERATOR(pg_catalog.|) 1)"
+#define DBOS_WINDOW_WITHOUT_PARTITION \
+	DBOS_WINDOW_START " AND t.partition_key IS NULL" DBOS_WINDOW_END
+#define DBOS_WINDOW_OF_PARTITION \
+	DBOS_WINDOW_START " AND t.partition_key IS NOT NULL AND " DBOS_PARTITION_HASH " OPERATOR(pg_catalog.=) $6" DBOS_WINDOW_END
+
+/* Finds who has ready tasks at all. */
+extern void dbos_find_lanes(void *unused);
+
+/* Reads what lanes that come to their end have in the table; true when there were any. */
+extern bool dbos_refill_lanes(void);
 
 /* ---- retention.c ---- */
 

@@ -274,9 +274,6 @@ typedef struct FoundTask
 	int32		attempt;
 	int32		max_attempts;
 	int32		crashes;
-	int32		queue_id;
-	Oid			session_role;
-	int32		priority;
 	int64		delay_us;
 	double		backoff;
 	TimestampTz deadline;		/* 0: none */
@@ -289,7 +286,7 @@ static bool
 find_task(int64 task, FoundTask *found)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT attempt, max_attempts, crashes, queue_id, session_role::pg_catalog.oid, priority,"
+		.sql = "SELECT attempt, max_attempts, crashes,"
 		" LEAST(pg_catalog.date_part('epoch', retry_delay), 86400.0)::pg_catalog.float8, retry_backoff::pg_catalog.float8,"
 		" deadline, EXISTS (SELECT FROM dbos.task_cancellation c WHERE c.task_id OPERATOR(pg_catalog.=) t.id), held"
 		" FROM dbos.task t WHERE shard OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2 FOR UPDATE OF t",
@@ -305,15 +302,12 @@ find_task(int64 task, FoundTask *found)
 	found->attempt = DatumGetInt32(column(1, &null));
 	found->max_attempts = DatumGetInt32(column(2, &null));
 	found->crashes = DatumGetInt32(column(3, &null));
-	found->queue_id = DatumGetInt32(column(4, &null));
-	found->session_role = DatumGetObjectId(column(5, &null));
-	found->priority = DatumGetInt32(column(6, &null));
-	found->delay_us = (int64) (DatumGetFloat8(column(7, &null)) * USECS_PER_SEC);
-	found->backoff = DatumGetFloat8(column(8, &null));
-	value = column(9, &null);
+	found->delay_us = (int64) (DatumGetFloat8(column(4, &null)) * USECS_PER_SEC);
+	found->backoff = DatumGetFloat8(column(5, &null));
+	value = column(6, &null);
 	found->deadline = null ? 0 : DatumGetTimestampTz(value);
-	found->cancelled = DatumGetBool(column(10, &null));
-	found->held = DatumGetBool(column(11, &null));
+	found->cancelled = DatumGetBool(column(7, &null));
+	found->held = DatumGetBool(column(8, &null));
 	return true;
 }
 
@@ -365,6 +359,28 @@ dbos_task_attempt_failed(int64 task, Jsonb *error, const DbosAttempt *attempt)
 	return true;
 }
 
+/* At commit the task, which is not held, is known to be ready.  Inside an owner scope. */
+static void
+push_again(int64 task)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS
+		" FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1 AND t.id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT2OID, INT8OID},
+	};
+	Datum		values[2] = {Int16GetDatum(DBOS_SHARD(task)), Int64GetDatum(task)};
+	DbosQueueFacts facts;
+	DbosTicket	ticket;
+	bool		null;
+
+	if (dbos_plan_execute(&plan, values, NULL, false, 1) == 0 ||
+		!dbos_queue_by_id_if_any(DatumGetInt32(column(1, &null)), &facts))
+		return;
+	dbos_ready_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &facts.policy, &ticket);
+	dbos_pending_push(&ticket, DatumGetObjectId(column(2, &null)), &facts);
+}
+
 /* The worker of a task ended while it ran it: counts that, and has the task tried again or ended. */
 bool
 dbos_task_crash_counted(int64 task)
@@ -378,7 +394,6 @@ dbos_task_crash_counted(int64 task)
 	Datum		values[2] = {Int16GetDatum(DBOS_SHARD(task)), Int64GetDatum(task)};
 	DbosOwnerScope scope;
 	FoundTask	found;
-	DbosQueueFacts facts;
 	int			limit;
 	DbosTaskRow row;
 
@@ -396,9 +411,8 @@ dbos_task_crash_counted(int64 task)
 	(void) dbos_plan_execute(&count, values, NULL, false, 0);
 	keep_attempt(task, found.attempt + found.crashes + 1, "crashed",
 				 dbos_error_make(ERRCODE_DBOS_TASK_CRASHED, "worker ended while it ran the task", NULL, NULL), NULL);
-	if (!found.held && !found.cancelled && found.crashes + 1 < limit &&
-		dbos_queue_by_id_if_any(found.queue_id, &facts))
-		dbos_pending_push(found.priority, task, found.session_role, &facts);
+	if (!found.held && !found.cancelled && found.crashes + 1 < limit)
+		push_again(task);
 	dbos_owner_end(&scope);
 	if (found.cancelled)
 		(void) dbos_task_settle(task, DBOS_CANCELLED, NULL,

@@ -23,15 +23,26 @@ DbosTaskShared *dbos_task_shared = NULL;
 
 static DbosWorker *workers;
 static DbosWaiter *waiters;
+static DbosLane *lanes;
+static int32 *buckets;
 static DbosRunEntry *entries;
 
-/* Entries that fit beside the rest into the server's slack without preload. */
+/* Entries and lanes that fit beside the rest into the server's slack without preload. */
 #define ENTRIES_WITHOUT_PRELOAD 512
+#define LANES_WITHOUT_PRELOAD 64
+/* Where there is room for many tasks, there is for many partitions. */
+#define ENTRIES_PER_LANE 4
 
 static int
 entry_count(bool preloaded)
 {
 	return preloaded ? dbos_task_queue_entries : ENTRIES_WITHOUT_PRELOAD;
+}
+
+static int
+lane_count(bool preloaded)
+{
+	return preloaded ? Max(dbos_task_queue_entries / ENTRIES_PER_LANE, LANES_WITHOUT_PRELOAD) : LANES_WITHOUT_PRELOAD;
 }
 
 static int
@@ -55,8 +66,9 @@ shared_size(bool preloaded)
 	else
 		size = add_size(size, mul_size(waiter_count(), sizeof(DbosWaiter)));
 	size = add_size(size, mul_size(max_worker_processes, sizeof(DbosWorker)));
+	size = add_size(size, mul_size(lane_count(preloaded), sizeof(DbosLane) + sizeof(int32)));
 	size = add_size(size, mul_size(entry_count(preloaded), sizeof(DbosRunEntry)));
-	return add_size(size, 3 * MAXIMUM_ALIGNOF);
+	return add_size(size, 5 * MAXIMUM_ALIGNOF);
 }
 
 static void
@@ -68,6 +80,10 @@ shared_locate(DbosTaskShared *shared)
 	at += MAXALIGN(shared->nworkers * sizeof(DbosWorker));
 	waiters = (DbosWaiter *) at;
 	at += MAXALIGN(shared->nwaiters * sizeof(DbosWaiter));
+	lanes = (DbosLane *) at;
+	at += MAXALIGN(shared->nlanes * sizeof(DbosLane));
+	buckets = (int32 *) at;
+	at += MAXALIGN(shared->nlanes * sizeof(int32));
 	entries = (DbosRunEntry *) at;
 }
 
@@ -81,11 +97,20 @@ shared_init(void *slot, bool preloaded)
 	shared->launcher_proc = DBOS_NOBODY;
 	shared->nworkers = max_worker_processes;
 	shared->nwaiters = waiter_count();
+	shared->nlanes = lane_count(preloaded);
 	shared->nentries = entry_count(preloaded);
 	shared_locate(shared);
 	for (int i = 0; i < shared->nentries; i++)
-		entries[i].sibling = i + 1 < shared->nentries ? i + 1 : DBOS_NOBODY;
-	shared->free_entry = 0;
+		entries[i].link.sibling = i + 1 < shared->nentries ? i + 1 : DBOS_NOBODY;
+	for (int i = 0; i < shared->nlanes; i++)
+	{
+		lanes[i].track = DBOS_NOBODY;
+		lanes[i].next = i + 1 < shared->nlanes ? i + 1 : DBOS_NOBODY;
+		buckets[i] = DBOS_NOBODY;
+	}
+	shared->free_entry = shared->free_lane = 0;
+	for (int i = 0; i < DBOS_FORECASTS; i++)
+		pg_atomic_init_u64(&shared->forecasts[i], 0);
 	for (int i = 0; i < shared->nworkers; i++)
 		workers[i].proc_number = DBOS_NOBODY;
 }
@@ -127,6 +152,22 @@ dbos_run_entries(void)
 	if (workers == NULL)
 		shared_locate(dbos_task_shared);
 	return entries;
+}
+
+DbosLane *
+dbos_lane_at(int32 lane)
+{
+	if (workers == NULL)
+		shared_locate(dbos_task_shared);
+	return &lanes[lane];
+}
+
+int32 *
+dbos_lane_buckets(void)
+{
+	if (workers == NULL)
+		shared_locate(dbos_task_shared);
+	return buckets;
 }
 
 DbosDatabase *
@@ -192,4 +233,22 @@ dbos_database_event(DbosDatabase *database, char kind, int64 task)
 		event->task = task;
 	}
 	dbos_scheduler_want(database);
+}
+
+/*
+ * A scheduler is wanted at this time.  One that is there looks again even if the time is
+ * not earlier than what it knows: it may be about to write down what it read before
+ * our commit.  Where there is none, the launcher arms its timer and starts one in time.
+ */
+void
+dbos_database_due(DbosDatabase *database, TimestampTz at)
+{
+	bool		earlier = database->next_due == 0 || at < database->next_due;
+
+	if (earlier)
+		database->next_due = at;
+	if (database->scheduler != DBOS_NOBODY)
+		dbos_scheduler_want(database);
+	else if (earlier)
+		dbos_wake_launcher();
 }

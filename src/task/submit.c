@@ -75,6 +75,7 @@ typedef struct Submission
 	int64	   *after;			/* ascending, each once */
 	text	   *idempotency_key;	/* NULL: none */
 	text	   *partition_key;	/* NULL: none */
+	uint64		partition;		/* its hash */
 	int32		max_attempts;
 	Interval   *retry_delay;
 	float4		retry_backoff;
@@ -671,6 +672,9 @@ submission_read(Submission *submission, FunctionCallInfo fcinfo, int at, KeyUse 
 	if (key >= 0)
 		submission->idempotency_key = read_key(fcinfo, key, "idempotency_key");
 	submission->partition_key = read_key(fcinfo, partition, "partition_key");
+	if (submission->partition_key != NULL)
+		submission->partition = dbos_partition_hash(VARDATA_ANY(submission->partition_key),
+													VARSIZE_ANY_EXHDR(submission->partition_key));
 
 	require(fcinfo, max_attempts, "max_attempts");
 	submission->max_attempts = PG_GETARG_INT32(max_attempts);
@@ -780,6 +784,24 @@ set_value(TupleTableSlot *slot, enum TaskColumn column, Datum value)
 	slot->tts_isnull[column] = false;
 }
 
+/* At commit: the task is ready. */
+static void
+submission_push(const Submission *submission, int64 id, const char *function)
+{
+	DbosReadyTask task = {
+		.id = id,
+		.priority = submission->priority,
+		.submitted_at = submission->now,
+		.run_at = submission->run_at,
+		.deadline = submission->deadline,
+	};
+	DbosTicket	ticket;
+
+	dbos_policy_ticket(&submission->queue.policy, &task, dbos_function_hash(function, strlen(function)),
+					   submission->partition, &ticket);
+	dbos_pending_push(&ticket, submission->session_role, &submission->queue);
+}
+
 /*
  * Makes one row, to be written with those before it, and says at commit that it is
  * there.  What it is made of is the caller's until the flush.
@@ -824,10 +846,8 @@ submission_insert(Submission *submission, int64 id, char kind, const char *funct
 		set_value(slot, TASK_PARTITION_KEY, PointerGetDatum(submission->partition_key));
 	set_value(slot, TASK_ATTRIBUTES, JsonbPGetDatum(submission->attributes));
 	ExecStoreVirtualTuple(slot);
-
-
 	if (!submission->held)
-		dbos_pending_push(submission->priority, id, submission->session_role, &submission->queue);
+		submission_push(submission, id, function);
 	if (submission->nafter > 0)
 		dbos_pending_event('c', id);
 	if (submission->run_at > submission->now)

@@ -1,10 +1,9 @@
 /*
  * tables_only.c
- *	  An executor's place, choice and status without shared memory of ours.
+ *	  An executor's place and status without shared memory of ours.
  *
  * For tests, and for a server that has no memory to spare: the tables hold the
- * truth, so everything works on them alone, only slower.  The next task is what
- * the policy's query finds; that nobody else runs it, and the limits of queues
+ * truth, so everything works on them alone, only slower.  That nobody else runs a task, and the limits of queues
  * and pool, are locks of the server.  What a process does is written into the
  * progress values of its own entry in the server's table of backends, where it
  * is seen at once and ends with the process; whatever is decided by it is a hint.
@@ -16,8 +15,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker_internals.h"
@@ -27,11 +25,6 @@
 #include "utils/timestamp.h"
 
 #include "tables_only.h"
-
-/* Tasks looked at in each queue: more than can run, so one that can is among them. */
-#define WINDOW "64"
-/* Tasks passed by, and queues found full, that are remembered. */
-#define REMEMBERED 64
 
 /* The progress values of a backend that runs tasks. */
 enum
@@ -50,8 +43,7 @@ StaticAssertDecl(STATUS_LENGTH <= PGSTAT_NUM_PROGRESS_PARAM, "the status of a wo
 static DbosWorker self;
 static int	my_place = DBOS_NOBODY;
 static int	my_queue_place = DBOS_NOBODY;
-static int64 passed_by[REMEMBERED];
-static int	npassed_by = 0;
+static int	my_partition_place = DBOS_NOBODY;
 
 DbosWorker *
 dbos_tables_self(void)
@@ -155,37 +147,14 @@ dbos_tables_told_to_leave(void)
 	return self.leave || dbos_only_taken(DBOS_ONLY_BLOCKER, MyDatabaseId, 0);
 }
 
-/* ---- the choice of the next task ---- */
+/* ---- the task that it has ---- */
 
-void
-dbos_tables_pass_by(int64 task)
-{
-	if (npassed_by < REMEMBERED)
-		passed_by[npassed_by++] = task;
-}
-
-void
-dbos_tables_forgive(void)
-{
-	npassed_by = 0;
-}
-
-static bool
-is_passed_by(int64 task)
-{
-	for (int i = 0; i < npassed_by; i++)
-		if (passed_by[i] == task)
-			return true;
-	return false;
-}
-
-/* A place in a queue with a limit; DBOS_NOBODY when it is full. */
 static int
-take_queue_place(int32 queue_id, int32 concurrency)
+take_place_among(DbosOnlyOne kind, uint32 high, int32 places)
 {
-	for (int i = 0; i < concurrency; i++)
+	for (int i = 0; i < places; i++)
 	{
-		if (dbos_only_try(DBOS_ONLY_QUEUE_PLACE, queue_id, i))
+		if (dbos_only_try(kind, high, i))
 			return i;
 		/* More than all processes that there can be would find one. */
 		if (i > max_worker_processes)
@@ -194,91 +163,65 @@ take_queue_place(int32 queue_id, int32 concurrency)
 	return DBOS_NOBODY;
 }
 
+/* Names a partition of a queue in a lock; two that fall together have one limit between them. */
+static uint32
+partition_lock(int32 queue_id, uint64 partition)
+{
+	return (uint32) hash_combine64(partition, queue_id);
+}
+
+static void
+release_places(void)
+{
+	if (my_queue_place != DBOS_NOBODY)
+		dbos_only_release(DBOS_ONLY_QUEUE_PLACE, self.queue_id, my_queue_place);
+	if (my_partition_place != DBOS_NOBODY)
+		dbos_only_release(DBOS_ONLY_PARTITION_PLACE, partition_lock(self.queue_id, self.partition), my_partition_place);
+	my_queue_place = my_partition_place = DBOS_NOBODY;
+}
+
 /*
- * Takes the first task in policy order that a login may run now and nobody
- * else does.  alternatives gets up to `limit` tasks that could have been chosen.
- * Needs a transaction with a snapshot.
+ * Takes a task, if nobody else has it and the limits on what runs at once let it run;
+ * *full says that they do not: 'q' for its queue, 'p' for its partition.
  */
 bool
-dbos_tables_pop(Oid session_role, DbosTaskKey *key, int64 *alternatives, int *count, int limit)
+dbos_tables_take(const DbosTicket *ticket, const DbosQueueFacts *queue, char *full)
 {
-	static DbosPlan plan = {
-		.sql = "SELECT x.priority, x.id, q.id, q.concurrency FROM dbos.queue q CROSS JOIN LATERAL"
-		" (SELECT t.priority, t.id FROM dbos.task t WHERE NOT t.held AND t.queue_id OPERATOR(pg_catalog.=) q.id"
-		" AND t.session_role OPERATOR(pg_catalog.=) $1 ORDER BY t.priority, t.id LIMIT " WINDOW ") x"
-		" WHERE NOT q.paused AND q.concurrency IS DISTINCT FROM 0 ORDER BY x.priority, x.id",
-		.nargs = 1,
-		.argtypes = {OIDOID},
-	};
-	Datum		value = ObjectIdGetDatum(session_role);
-	DbosOwnerScope scope;
-	uint64		rows;
-	int32		full[REMEMBERED];
-	int			nfull = 0;
-	bool		found = false;
+	uint32		high = (uint32) (ticket->key.id >> 32);
+	uint32		low = (uint32) ticket->key.id;
 
-	*count = 0;
-	dbos_owner_begin(&scope);
-	rows = dbos_plan_execute(&plan, &value, NULL, true, 0);
-	for (uint64 i = 0; i < rows && (!found || *count < limit); i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		null;
-		int64		id = DatumGetInt64(SPI_getbinval(row, desc, 2, &null));
-		int32		queue_id = DatumGetInt32(SPI_getbinval(row, desc, 3, &null));
-		Datum		concurrency = SPI_getbinval(row, desc, 4, &null);
-		bool		limited = !null;
-		bool		skip = is_passed_by(id);
+	*full = 0;
+	if (!dbos_only_try(DBOS_ONLY_TASK, high, low))
+		return false;
+	self.queue_id = queue->queue_id;
+	self.partition = ticket->partition;
+	if (dbos_worker_note_names(ticket->key.id))
+		goto refused;
+	if (queue->concurrency >= 0 &&
+		(my_queue_place = take_place_among(DBOS_ONLY_QUEUE_PLACE, queue->queue_id, queue->concurrency)) == DBOS_NOBODY)
+		*full = 'q';
+	else if (queue->partition_concurrency >= 0 && ticket->partition != 0 &&
+			 (my_partition_place = take_place_among(DBOS_ONLY_PARTITION_PLACE,
+													partition_lock(queue->queue_id, ticket->partition),
+													queue->partition_concurrency)) == DBOS_NOBODY)
+		*full = 'p';
+	if (*full != 0)
+		goto refused;
+	self.task = ticket->key.id;
+	self.priority = ticket->key.priority;
+	if (self.is_scheduler)
+		return true;
+	self.state = DBOS_WORKER_RUNNING;
+	self.since = self.started_at = GetCurrentTimestamp();
+	self.progress = -1;
+	self.note[0] = '\0';
+	dbos_tables_publish();
+	return true;
 
-		for (int n = 0; n < nfull && !skip; n++)
-			skip = full[n] == queue_id;
-		if (skip)
-			continue;
-		if (found)
-		{
-			if (!dbos_only_taken(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id))
-				alternatives[(*count)++] = id;
-			continue;
-		}
-		if (!dbos_only_try(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id))
-			continue;
-		if (dbos_worker_note_names(id))
-		{
-			dbos_only_release(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id);
-			continue;
-		}
-		my_queue_place = DBOS_NOBODY;
-		if (limited)
-		{
-			my_queue_place = take_queue_place(queue_id, DatumGetInt32(concurrency));
-			if (my_queue_place == DBOS_NOBODY)
-			{
-				dbos_only_release(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id);
-				if (nfull < REMEMBERED)
-					full[nfull++] = queue_id;
-				continue;
-			}
-		}
-		found = true;
-		self.task = id;
-		self.priority = DatumGetInt32(SPI_getbinval(row, desc, 1, &null));
-		self.queue_id = queue_id;
-		key->priority = self.priority;
-		key->id = id;
-		if (*count < limit)
-			alternatives[(*count)++] = id;
-	}
-	dbos_owner_end(&scope);
-	if (found && !self.is_scheduler)
-	{
-		self.state = DBOS_WORKER_RUNNING;
-		self.since = self.started_at = GetCurrentTimestamp();
-		self.progress = -1;
-		self.note[0] = '\0';
-		dbos_tables_publish();
-	}
-	return found;
+refused:
+	release_places();
+	dbos_only_release(DBOS_ONLY_TASK, high, low);
+	return false;
 }
 
 /*
@@ -290,9 +233,7 @@ dbos_tables_put_back(void)
 {
 	int64		task = self.task;
 
-	if (my_queue_place != DBOS_NOBODY)
-		dbos_only_release(DBOS_ONLY_QUEUE_PLACE, self.queue_id, my_queue_place);
-	my_queue_place = DBOS_NOBODY;
+	release_places();
 	dbos_only_release(DBOS_ONLY_TASK, (uint32) (task >> 32), (uint32) task);
 	self.task = 0;
 	if (self.is_scheduler)
@@ -309,9 +250,7 @@ dbos_tables_put_back(void)
 void
 dbos_tables_suspend(void)
 {
-	if (my_queue_place != DBOS_NOBODY)
-		dbos_only_release(DBOS_ONLY_QUEUE_PLACE, self.queue_id, my_queue_place);
-	my_queue_place = DBOS_NOBODY;
+	release_places();
 	if (my_place != DBOS_NOBODY)
 		dbos_only_release(DBOS_ONLY_PLACE, my_place, 0);
 	my_place = DBOS_NOBODY;

@@ -21,7 +21,8 @@ static LOCKTAG
 tag_of(DbosOnlyOne kind, uint32 high, uint32 low)
 {
 	LOCKTAG		tag;
-	bool		cluster = kind != DBOS_ONLY_TASK && kind != DBOS_ONLY_QUEUE_PLACE;
+	bool		cluster = kind != DBOS_ONLY_TASK && kind != DBOS_ONLY_QUEUE_PLACE &&
+		kind != DBOS_ONLY_PARTITION_PLACE;
 
 	SET_LOCKTAG_ADVISORY(tag, cluster ? InvalidOid : MyDatabaseId, high, low, (uint16) kind);
 	return tag;

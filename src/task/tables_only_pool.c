@@ -217,19 +217,25 @@ start_executor(Oid login, TimestampTz now)
 	return started;
 }
 
+/* The logins with ready tasks of a queue q, by skipping from one to the next in one of two indexes. */
+#define LOGINS_OF(condition) \
+	"(WITH RECURSIVE login AS (" \
+	" (SELECT t.session_role::pg_catalog.oid FROM dbos.task t WHERE NOT t.held AND " condition \
+	" AND t.queue_id OPERATOR(pg_catalog.=) q.id ORDER BY t.session_role LIMIT 1)" \
+	" UNION ALL SELECT n.session_role FROM login l, LATERAL" \
+	" (SELECT t.session_role::pg_catalog.oid FROM dbos.task t WHERE NOT t.held AND " condition \
+	" AND t.queue_id OPERATOR(pg_catalog.=) q.id" \
+	" AND t.session_role::pg_catalog.oid OPERATOR(pg_catalog.>) l.session_role ORDER BY t.session_role LIMIT 1) n)" \
+	" SELECT session_role FROM login)"
+
 /* Every login with ready tasks, beginning after the one that was served last. */
 static int
 find_logins(Oid *logins)
 {
 	static DbosPlan plan = {
 		.sql = "SELECT DISTINCT x.session_role FROM dbos.queue q CROSS JOIN LATERAL ("
-		"WITH RECURSIVE login AS ("
-		" (SELECT t.session_role::pg_catalog.oid FROM dbos.task t WHERE NOT t.held AND t.queue_id OPERATOR(pg_catalog.=) q.id"
-		" ORDER BY t.session_role LIMIT 1)"
-		" UNION ALL SELECT n.session_role FROM login l, LATERAL"
-		" (SELECT t.session_role::pg_catalog.oid FROM dbos.task t WHERE NOT t.held AND t.queue_id OPERATOR(pg_catalog.=) q.id"
-		" AND t.session_role::pg_catalog.oid OPERATOR(pg_catalog.>) l.session_role ORDER BY t.session_role LIMIT 1) n)"
-		" SELECT session_role FROM login) x WHERE NOT q.paused ORDER BY 1",
+		LOGINS_OF("t.partition_key IS NULL") " UNION ALL " LOGINS_OF("t.partition_key IS NOT NULL")
+		") x WHERE NOT q.paused ORDER BY 1",
 	};
 	DbosOwnerScope scope;
 	uint64		rows;
@@ -262,10 +268,10 @@ dbos_tables_start_executors(void)
 
 	for (int i = 0; i < count; i++)
 	{
-		DbosTaskKey key;
+		DbosTicket	ticket;
 		int			none;
 
-		if (!dbos_tables_pop(logins[i], &key, NULL, &none, 0))
+		if (!dbos_tables_pop(logins[i], &ticket, NULL, NULL, &none, 0))
 			continue;
 		dbos_tables_put_back();
 		work = true;

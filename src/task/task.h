@@ -20,68 +20,17 @@
 #include "dbos/kernel.h"
 #include "dbos/task.h"
 
+#include "run_queue.h"
+
 /* Small enough, together, for the slack of a server that did not preload us. */
 #define DBOS_MAX_DATABASES	64
-#define DBOS_MAX_LANES		256
-#define DBOS_MAX_QUEUES		128
 #define DBOS_MAX_EVENTS		512
 #define DBOS_NOTE_LENGTH	120
-#define DBOS_NOBODY			(-1)
+#define DBOS_FORECASTS		1024
 
 /* The shard of an id: its low bits. */
 #define DBOS_SHARD_BITS		4
 #define DBOS_SHARD(id)		((int16) ((id) & ((1 << DBOS_SHARD_BITS) - 1)))
-
-/* ---- keys of policy order: fifo within priority ---- */
-
-typedef struct DbosTaskKey
-{
-	int32		priority;
-	int64		id;
-} DbosTaskKey;
-
-static inline int
-dbos_task_key_compare(DbosTaskKey a, DbosTaskKey b)
-{
-	if (a.priority != b.priority)
-		return a.priority < b.priority ? -1 : 1;
-	return a.id < b.id ? -1 : (a.id > b.id ? 1 : 0);
-}
-
-/* A waiting task in the pool; entries of a lane form a pairing heap by key. */
-typedef struct DbosRunEntry
-{
-	DbosTaskKey key;
-	int32		child;
-	int32		sibling;		/* next child of the same parent; next free entry */
-} DbosRunEntry;
-
-/*
- * The waiting tasks of one login role in one queue.  Every ready row of the
- * table with a key up to `complete` is in the heap, running, or done; rows
- * beyond it may be in the table alone (the lane is then spilled).
- */
-typedef struct DbosLane
-{
-	Oid			database;		/* InvalidOid: the lane is free */
-	Oid			session_role;
-	int32		queue_id;
-	int32		root;			/* of the heap; DBOS_NOBODY when empty */
-	int32		count;
-	bool		spilled;
-	bool		refilling;		/* a scheduler reads the table for this lane */
-	bool		missed;			/* a push beyond `complete` was dropped meanwhile */
-	DbosTaskKey complete;
-} DbosLane;
-
-typedef struct DbosQueueSlot
-{
-	Oid			database;
-	int32		queue_id;
-	int32		concurrency;	/* -1: no limit */
-	int32		running;
-	bool		paused;
-} DbosQueueSlot;
 
 typedef enum DbosDatabaseState
 {
@@ -137,6 +86,7 @@ typedef struct DbosWorker
 	int			proc_number;
 	int32		queue_slot;		/* of the running task, or DBOS_NOBODY */
 	int32		queue_id;		/* of the task; while it waits, 0 if it had no place in the queue */
+	uint64		partition;		/* of the task, or of the first of those in hand */
 	int32		priority;
 	int64		task;			/* running; 0: none */
 	int64		tasks_done;
@@ -189,7 +139,11 @@ typedef struct DbosTaskShared
 	int			waiting;		/* how many of them wait */
 	int32		free_entry;
 	int32		entries_used;
-	int			nlanes;			/* lanes up to this one may be in use */
+	int			ntracks;		/* tracks up to this one may be in use; so of queues */
+	int			nqueues;
+	int			nlanes;			/* length of the table of lanes, and of its buckets */
+	int			nresting;		/* lanes that a limit keeps */
+	int32		free_lane;
 	int			ncrashes;
 	int			nrefusals;
 	int			nevents;
@@ -201,8 +155,9 @@ typedef struct DbosTaskShared
 	DbosEvent	events[DBOS_MAX_EVENTS];
 	DbosDatabase databases[DBOS_MAX_DATABASES];
 	DbosQueueSlot queues[DBOS_MAX_QUEUES];
-	DbosLane	lanes[DBOS_MAX_LANES];
-	/* followed by workers, waiters and entries */
+	DbosTrack	tracks[DBOS_MAX_TRACKS];
+	pg_atomic_uint64 forecasts[DBOS_FORECASTS];
+	/* followed by workers, waiters, lanes, their buckets, and entries */
 } DbosTaskShared;
 
 extern DbosTaskShared *dbos_task_shared;
@@ -218,42 +173,16 @@ extern void dbos_task_shared_register(void);
 extern DbosWorker *dbos_worker_slot(int slot);
 extern DbosWaiter *dbos_waiter_slot(int proc_number);
 extern DbosRunEntry *dbos_run_entries(void);
+extern int32 *dbos_lane_buckets(void);
 extern DbosDatabase *dbos_database_find(Oid database, bool create);	/* lock held */
 extern void dbos_scheduler_want(DbosDatabase *database);	/* lock held */
 extern void dbos_database_event(DbosDatabase *database, char kind, int64 task); /* lock held */
+extern void dbos_database_due(DbosDatabase *database, TimestampTz at);	/* lock held */
 extern void dbos_wake_launcher(void);
 
-/* ---- run_queue.c: all with the lock held ---- */
-typedef struct DbosQueueFacts
-{
-	int32		queue_id;
-	int32		concurrency;
-	bool		paused;
-} DbosQueueFacts;
-
-extern void dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueFacts *queue,
-								DbosTaskKey key);
-extern int	dbos_run_queue_pop(Oid database, Oid session_role, int limit, DbosTaskKey *keys,
-							   bool *left);
-extern void dbos_run_queue_done(int32 queue_slot);
-extern int32 dbos_run_queue_suspend(int32 queue_slot);
-extern int32 dbos_run_queue_resume(Oid database, int32 queue_id);
-extern int	dbos_run_queue_running(Oid database, int32 queue_id);
-extern void dbos_run_queue_alter(Oid database, const DbosQueueFacts *queue);
-extern void dbos_run_queue_forget(Oid database);
-extern void dbos_run_queue_forget_login(Oid database, Oid session_role);
-extern void dbos_run_queue_wake(Oid database, Oid session_role);
-extern bool dbos_lane_runnable(const DbosLane *lane);
-extern DbosLane *dbos_lane_find(Oid database, Oid session_role, int32 queue_id, bool create);
-extern int	dbos_lane_room(void);
-extern bool dbos_lane_wants_refill(const DbosLane *lane);
-extern int	dbos_lane_refill_rows(const DbosLane *lane, int window);
-extern bool dbos_lane_add(DbosLane *lane, DbosTaskKey key); /* false: no free entry */
-extern bool dbos_run_queue_know(Oid database, const DbosQueueFacts *facts); /* before a refill */
-
 /* ---- pending.c: what a transaction tells shared memory at its end ---- */
-extern void dbos_pending_push(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue);
-extern void dbos_pending_touch(int32 priority, int64 id, Oid session_role, const DbosQueueFacts *queue);
+extern void dbos_pending_push(const DbosTicket *ticket, Oid session_role, const DbosQueueFacts *queue);
+extern void dbos_pending_touch(const DbosTicket *ticket, Oid session_role, const DbosQueueFacts *queue);
 extern void dbos_pending_due(TimestampTz at);
 extern void dbos_pending_event(char kind, int64 task);
 extern void dbos_pending_cancel(int64 task);
@@ -265,6 +194,25 @@ extern void dbos_pending_install(void);
 extern DbosQueueFacts dbos_queue_resolve(const char *name);
 extern bool dbos_queue_by_id_if_any(int32 queue_id, DbosQueueFacts *facts);	/* inside an owner scope */
 extern DbosQueueFacts dbos_queue_by_id(int32 queue_id);	/* inside an owner scope */
+extern void dbos_queues_of_policy_changed(const char *policy);
+
+/* ---- policy_table.c ---- */
+extern bool dbos_policy_exists(const char *name);
+
+/* ---- queue_start.c: rates; in a transaction ---- */
+typedef struct DbosStarts
+{
+	int32		queue_id;
+	uint64		partition;
+	int			granted;		/* so many may start */
+	TimestampTz before;			/* until then */
+	uint64		rests;			/* partition that is at its limit, 0: the queue */
+	TimestampTz until;			/* when that lets the next one start; 0: it does now */
+} DbosStarts;
+
+extern void dbos_starts_reserve(int32 queue_id, uint64 partition, int wanted, DbosStarts *starts);
+extern void dbos_starts_return(const DbosStarts *starts, int unused);
+extern void dbos_starts_forget(void *unused);
 
 /* ---- worker_pool.c ---- */
 extern int	dbos_my_worker;

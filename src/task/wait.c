@@ -165,7 +165,7 @@ give_up_place(void)
 	worker = dbos_worker_slot(dbos_my_worker);
 	DBOS_TASK_LOCK();
 	worker->state = DBOS_WORKER_WAITING;
-	worker->queue_id = dbos_run_queue_suspend(worker->queue_slot);
+	worker->queue_id = dbos_run_queue_suspend(worker);
 	worker->queue_slot = DBOS_NOBODY;
 	dbos_wake_launcher();
 	DBOS_TASK_UNLOCK();

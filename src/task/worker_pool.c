@@ -2,7 +2,7 @@
  * worker_pool.c
  *	  Worker processes: who is there, who is started, who leaves.
  *
- * The launcher decides, from the lanes and the worker table, which (database,
+ * The launcher decides, from the tracks and the worker table, which (database,
  * login role) needs a process, within dbos.max_workers and always leaving two
  * worker slots of the server to others.  A role that waits while all places are
  * taken gets that of the longest idle worker of another, or, when none is idle,
@@ -230,7 +230,7 @@ worker_exit(int code, Datum arg)
 		DbosTaskShared *shared = dbos_task_shared;
 
 		if (worker->state == DBOS_WORKER_RUNNING)
-			dbos_run_queue_done(worker->queue_slot);
+			dbos_run_queue_done(worker);
 		if (!stops && shared->ncrashes < DBOS_MAX_CRASHES)
 		{
 			shared->crashes[shared->ncrashes].database = worker->database;
@@ -603,28 +603,28 @@ choose_start(TimestampTz now, Oid *database, Oid *session_role, bool *is_schedul
 		*is_scheduler = true;
 		return slot;
 	}
-	for (int i = 0; i < dbos_task_shared->nlanes; i++)
+	for (int i = 0; i < dbos_task_shared->ntracks; i++)
 	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
+		const DbosTrack *track = &dbos_task_shared->tracks[i];
 		DbosDatabase *entry;
 		int			slot;
 
-		if (!dbos_lane_runnable(lane) || worker_comes(lane->database, lane->session_role) ||
-			login_refused(lane->database, lane->session_role))
+		if (!dbos_track_runnable(track) || worker_comes(track->database, track->session_role) ||
+			login_refused(track->database, track->session_role))
 			continue;
-		entry = dbos_database_find(lane->database, false);
+		entry = dbos_database_find(track->database, false);
 		if (entry == NULL || entry->state != DBOS_DATABASE_ACTIVE)
 			continue;
-		if (worker_is_busy(lane->database, lane->session_role) && !dbos_cpu_has_room(now))
+		if (worker_is_busy(track->database, track->session_role) && !dbos_cpu_has_room(now))
 			continue;
-		slot = reserve_slot(lane->database, lane->session_role, false);
+		slot = reserve_slot(track->database, track->session_role, false);
 		if (slot == DBOS_NOBODY)
 		{
-			make_place(lane->database, lane->session_role);
+			make_place(track->database, track->session_role);
 			continue;
 		}
-		*database = lane->database;
-		*session_role = lane->session_role;
+		*database = track->database;
+		*session_role = track->session_role;
 		*is_scheduler = false;
 		return slot;
 	}
@@ -803,12 +803,12 @@ dbos_launcher_round(void)
 	}
 	/* Somebody waits for a place, which pushes need not tell over and over. */
 	dbos_task_shared->launcher_rest = 0;
-	for (int i = 0; i < dbos_task_shared->nlanes; i++)
+	for (int i = 0; i < dbos_task_shared->ntracks; i++)
 	{
-		DbosLane   *lane = &dbos_task_shared->lanes[i];
+		const DbosTrack *track = &dbos_task_shared->tracks[i];
 
-		if (dbos_lane_runnable(lane) && !worker_comes(lane->database, lane->session_role) &&
-			!login_refused(lane->database, lane->session_role))
+		if (dbos_track_runnable(track) && !worker_comes(track->database, track->session_role) &&
+			!login_refused(track->database, track->session_role))
 		{
 			patience = Min(patience, LAUNCHER_REST_MS);
 			dbos_task_shared->launcher_rest = TimestampTzPlusMilliseconds(now, LAUNCHER_REST_MS);
