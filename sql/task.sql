@@ -3,7 +3,7 @@
 
 CREATE TABLE dbos.queue
 (
-	id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	id integer GENERATED ALWAYS AS IDENTITY (START WITH 2) PRIMARY KEY,
 	name text NOT NULL,
 	container_id integer NOT NULL DEFAULT 0,
 	owner regrole NOT NULL,
@@ -18,7 +18,9 @@ CREATE TABLE dbos.queue
 	UNIQUE (container_id, name)
 );
 COMMENT ON TABLE dbos.queue IS 'queues: a name under which tasks wait, with its limits';
-INSERT INTO dbos.queue (name, owner) VALUES ('default', 'dbos_owner');
+-- Its id is not the sequence's: with wal_level = minimal, what is taken of a sequence after the
+-- transaction that made it and took from it is forgotten by a crash.
+INSERT INTO dbos.queue (id, name, owner) OVERRIDING SYSTEM VALUE VALUES (1, 'default', 'dbos_owner');
 SELECT pg_catalog.pg_extension_config_dump('dbos.queue', 'WHERE name OPERATOR(pg_catalog.<>) ''default'' OR container_id OPERATOR(pg_catalog.<>) 0');
 
 CREATE SEQUENCE dbos.task_id AS bigint CACHE 32;

@@ -8,6 +8,7 @@ ALTER TABLE dbos.queue ADD COLUMN partition_concurrency integer CHECK (partition
 	ADD COLUMN partition_rate_limit integer CHECK (partition_rate_limit >= 0),
 	ADD COLUMN rate_period interval NOT NULL DEFAULT '1 second',
 	ADD COLUMN policy text NOT NULL DEFAULT 'fair';
+ALTER TABLE dbos.queue ALTER COLUMN id SET START WITH 2;
 DROP FUNCTION dbos.create_queue(text, integer), dbos.alter_queue(text, integer);
 
 -- Of tasks that wait or run: few rows, and submits wait for as long as these take.

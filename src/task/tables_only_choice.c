@@ -161,7 +161,7 @@ compare_candidates(const void *left, const void *right, void *argument)
 }
 
 #define RATE_HOLDS(limit, partition) \
-	"(" limit " IS NOT NULL AND (SELECT pg_catalog.sum(b.count) FROM dbos.queue_start s," \
+	"(" limit " IS NOT NULL AND (SELECT COALESCE(pg_catalog.sum(b.count), 0) FROM dbos.queue_start s," \
 	" ROWS FROM (pg_catalog.unnest(s.started_before), pg_catalog.unnest(s.starts)) b(at, count)" \
 	" WHERE s.queue_id OPERATOR(pg_catalog.=) q.id AND s.partition OPERATOR(pg_catalog.=) " partition \
 	" AND b.at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) q.rate_period))" \
