@@ -24,12 +24,9 @@
 #include "policy.h"
 #include "run_queue.h"
 
-PG_FUNCTION_INFO_V1(dbos_policy_problem);
-
 /* Ranks stay this far from the ends of an int64, so that none overflows. */
 #define RANK_LIMIT		4e18
 #define MAX_AGEING		1e9
-#define MAX_TEXT		1000
 #define MAX_LIBRARIES	32
 /* Where a task has no deadline, or nothing like it. */
 #define NEVER			RANK_LIMIT
@@ -129,7 +126,7 @@ parse_ageing(const char **at, double *ageing, char **error)
 	char	   *end;
 
 	*ageing = strtod(number, &end);
-	if (*number == '\0' || *end != '\0' || !isdigit((unsigned char) number[0]))
+	if (*number == '\0' || *end != '\0' || number[strspn(number, "0123456789.")] != '\0')
 		*error = psprintf("\"%s\" is no number of seconds.", number);
 	else if (!(*ageing > 0 && *ageing <= MAX_AGEING))
 		*error = psprintf("Ageing must be more than 0 and at most %.0f seconds.", MAX_AGEING);
@@ -191,9 +188,9 @@ dbos_policy_parse(const char *order_by, DbosPolicy *policy, char **error)
 	memset(policy, 0, sizeof(*policy));
 	policy->share_at = -1;
 	*error = NULL;
-	if (strlen(order_by) > MAX_TEXT)
+	if (strlen(order_by) > DBOS_POLICY_LENGTH)
 	{
-		*error = psprintf("It has more than %d bytes.", MAX_TEXT);
+		*error = psprintf("It has more than %d bytes.", DBOS_POLICY_LENGTH);
 		return false;
 	}
 	if (strcmp(next_word(&at), "library") == 0)
@@ -214,18 +211,6 @@ dbos_policy_parse(const char *order_by, DbosPolicy *policy, char **error)
 		if (*at == '\0')
 			return true;
 	}
-}
-
-/* dbos.policy_problem(order_by text): what is wrong with a policy's text; NULL: nothing. */
-Datum
-dbos_policy_problem(PG_FUNCTION_ARGS)
-{
-	DbosPolicy	policy;
-	char	   *error;
-
-	if (dbos_policy_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &policy, &error))
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(error));
 }
 
 /* ---- ranks ---- */

@@ -17,6 +17,8 @@
 
 /* A policy has so many keys at most, beside the share of partitions. */
 #define DBOS_RANKS 2
+/* Bytes of its text at most. */
+#define DBOS_POLICY_LENGTH 1000
 
 typedef enum DbosPolicyKey
 {

@@ -70,6 +70,10 @@ order_argument(FunctionCallInfo fcinfo)
 				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("order of a policy must not be null"));
 	order_by = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (strlen(order_by) > DBOS_POLICY_LENGTH)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("order of a policy must be at most %d bytes", DBOS_POLICY_LENGTH));
 	if (!dbos_policy_parse(order_by, &policy, &problem))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -77,6 +81,24 @@ order_argument(FunctionCallInfo fcinfo)
 				errdetail("%s", problem),
 				errhint("Keys are priority, submitted_at, run_at, deadline, expected_runtime, attempt and partition_share, as in 'priority, partition_share, expected_runtime ageing 10'."));
 	return order_by;
+}
+
+/* What comes with the extension is the same everywhere, and in no dump. */
+static void
+refuse_built_in(const char *name)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT FROM dbos.policy WHERE name OPERATOR(pg_catalog.=) $1 AND built_in",
+		.nargs = 1,
+		.argtypes = {TEXTOID},
+	};
+	Datum		value = CStringGetTextDatum(name);
+
+	if (dbos_plan_execute(&plan, &value, NULL, false, 1) > 0)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("policy \"%s\" is built in", name),
+				errhint("Make another one with dbos.create_policy(), and give it to a queue with dbos.alter_queue()."));
 }
 
 static void
@@ -132,6 +154,7 @@ dbos_alter_policy(PG_FUNCTION_ARGS)
 	DbosOwnerScope scope;
 
 	dbos_owner_begin(&scope);
+	refuse_built_in(name);
 	if (dbos_plan_execute(&plan, values, NULL, false, 0) == 0)
 		policy_unknown(name);
 	dbos_queues_of_policy_changed(name);
@@ -139,10 +162,15 @@ dbos_alter_policy(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* dbos.drop_policy(name): void.  Raises 23503 while a queue has it. */
+/* dbos.drop_policy(name): void.  Raises 2BP01 while a queue has it. */
 Datum
 dbos_drop_policy(PG_FUNCTION_ARGS)
 {
+	static DbosPlan used = {
+		.sql = "SELECT name FROM dbos.queue WHERE policy OPERATOR(pg_catalog.=) $1 ORDER BY name LIMIT 1",
+		.nargs = 1,
+		.argtypes = {TEXTOID},
+	};
 	static DbosPlan plan = {
 		.sql = "DELETE FROM dbos.policy WHERE name OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
@@ -152,12 +180,14 @@ dbos_drop_policy(PG_FUNCTION_ARGS)
 	Datum		value = CStringGetTextDatum(name);
 	DbosOwnerScope scope;
 
-	if (strcmp(name, "fair") == 0)
+	dbos_owner_begin(&scope);
+	refuse_built_in(name);
+	if (dbos_plan_execute(&used, &value, NULL, false, 1) > 0)
 		ereport(ERROR,
 				errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				errmsg("cannot drop policy \"%s\"", name),
-				errdetail("It is that of queues for which none is given."));
-	dbos_owner_begin(&scope);
+				errdetail("It is that of queue \"%s\".", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				errhint("Give the queue another one with dbos.alter_queue()."));
 	if (dbos_plan_execute(&plan, &value, NULL, false, 0) == 0)
 		policy_unknown(name);
 	dbos_owner_end(&scope);

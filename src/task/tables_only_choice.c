@@ -171,15 +171,20 @@ compare_candidates(const void *left, const void *right, void *argument)
 	" FROM dbos.task t WHERE NOT t.held AND t.queue_id OPERATOR(pg_catalog.=) q.id" \
 	" AND t.session_role OPERATOR(pg_catalog.=) $1"
 
-/* From a partition after $2 on, so that all have their turn as the first one that is looked at. */
-#define PARTITIONS_OF_LOGIN \
-	"WITH RECURSIVE parts(partition) AS (" \
+/* Partitions after `start`, as far as `more`, by skipping from one to the next in the index. */
+#define PARTITIONS(start, more) \
+	"(WITH RECURSIVE parts(partition) AS (" \
 	" (SELECT " DBOS_PARTITION_HASH TASKS_OF_LOGIN " AND t.partition_key IS NOT NULL" \
-	"  AND " DBOS_PARTITION_HASH " OPERATOR(pg_catalog.>) $2 ORDER BY " DBOS_PARTITION_HASH " LIMIT 1)" \
+	"  AND " DBOS_PARTITION_HASH " OPERATOR(pg_catalog.>) " start more " ORDER BY " DBOS_PARTITION_HASH " LIMIT 1)" \
 	" UNION ALL SELECT n.partition FROM parts l, LATERAL" \
 	" (SELECT " DBOS_PARTITION_HASH " AS partition" TASKS_OF_LOGIN " AND t.partition_key IS NOT NULL" \
-	"  AND " DBOS_PARTITION_HASH " OPERATOR(pg_catalog.>) l.partition ORDER BY " DBOS_PARTITION_HASH " LIMIT 1) n)" \
-	" SELECT partition FROM parts LIMIT " WINDOW
+	"  AND " DBOS_PARTITION_HASH " OPERATOR(pg_catalog.>) l.partition" more " ORDER BY " DBOS_PARTITION_HASH " LIMIT 1) n)" \
+	" SELECT partition FROM parts LIMIT " WINDOW ")"
+
+/* From one after $2 on, and then from the first: so all have their turn where there are too many to look at. */
+#define PARTITIONS_OF_LOGIN \
+	PARTITIONS("$2", "") " UNION ALL " \
+	PARTITIONS("(-9223372036854775808)", " AND " DBOS_PARTITION_HASH " OPERATOR(pg_catalog.<=) $2")
 
 static uint64
 read_candidates(Oid session_role, int64 after)
@@ -208,15 +213,11 @@ read_candidates(Oid session_role, int64 after)
 static Candidate *
 find_candidates(Oid session_role, DbosQueueFacts **facts, int *count)
 {
-	/* Half of the looks see all partitions but those of a random beginning. */
-	int64		after = pg_prng_bool(&pg_global_prng_state) ? PG_INT64_MIN : (int64) pg_prng_uint64(&pg_global_prng_state);
-	uint64		rows = read_candidates(session_role, after);
+	uint64		rows = read_candidates(session_role, (int64) pg_prng_uint64(&pg_global_prng_state));
 	SPITupleTable *table;
 	Candidate  *found;
 	int			nfacts = 0;
 
-	if (rows == 0 && after != PG_INT64_MIN)
-		rows = read_candidates(session_role, PG_INT64_MIN);
 	table = SPI_tuptable;
 	found = palloc(sizeof(Candidate) * Max(rows, 1));
 	*facts = palloc(sizeof(DbosQueueFacts) * Max(rows, 1));
