@@ -189,7 +189,13 @@ fetch_and_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (row->relation == kept_open.task)
+	{
+		/* A scan may allocate what it keeps for its next use, as for dead entries that it meets. */
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
 		locked = fetch_by(kept_open.scan, task, row->slot);
+		MemoryContextSwitchTo(old);
+	}
 	else
 		locked = fetch_task(row->relation, task, GetActiveSnapshot(), row->slot);
 	locked = locked && lock_row(row->relation, GetActiveSnapshot(), wait, row->slot, &row->busy);
