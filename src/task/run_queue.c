@@ -116,7 +116,7 @@ first_track(Oid database, Oid session_role)
 
 /* How many of the tasks that wait one worker should take of `limit`: those who may run others shall have theirs. */
 static int
-fair_hand(const DbosTrack *track, const DbosQueueSlot *slot, int waiting, int limit)
+fair_hand(const DbosTrack *track, const DbosQueueSlot *slot, int limit)
 {
 	int			workers = 0;
 
@@ -132,7 +132,7 @@ fair_hand(const DbosTrack *track, const DbosQueueSlot *slot, int waiting, int li
 	if (slot != NULL && slot->concurrency >= 0)
 		workers = Min(workers, slot->concurrency - slot->running);
 	workers = Max(workers, 1);
-	return Max(Min(limit, (waiting + workers - 1) / workers), 1);
+	return Max(Min(limit, (track->count + workers - 1) / workers), 1);
 }
 
 /* The calling worker runs something of this queue from now on. */
@@ -209,21 +209,18 @@ take(DbosTrack *track, const DbosQueueSlot *slot, int limit, DbosTicket *tickets
 {
 	bool		one_lane = slot != NULL && (slot->partition_concurrency >= 0 || slot->partition_rated);
 	DbosLane   *lane = first_lane(track, slot);
-	uint64		partition;
 	int			most;
 	int			count = 0;
 
 	if (lane == NULL)
 		return 0;
-	partition = lane->partition;
-	most = fair_hand(track, slot, one_lane ? lane->count : track->count, limit);
-	while (count < most && track->root != DBOS_NOBODY)
+	most = fair_hand(track, slot, limit);
+	if (one_lane)
+		most = Min(most, lane->count);
+	while (count < most)
 	{
 		DbosWorker *runner;
 
-		lane = dbos_lane_at(track->root);
-		if (one_lane && lane->partition != partition)
-			break;
 		dbos_lane_pop(lane, &tickets[count]);
 		runner = runner_of(track->database, tickets[count].key.id);
 		if (runner == NULL)
@@ -231,10 +228,13 @@ take(DbosTrack *track, const DbosQueueSlot *slot, int limit, DbosTicket *tickets
 		else
 			runner->woken = true;
 		want_refill(lane);
+		if (one_lane && lane->count > 0)
+			continue;
 		dbos_lane_tidy(lane);
-		/* The last lane has taken the track with it. */
-		if (track->database == InvalidOid)
-			break;
+		/* With its last lane the track goes too. */
+		if (one_lane || track->database == InvalidOid || track->root == DBOS_NOBODY)
+			return count;
+		lane = dbos_lane_at(track->root);
 	}
 	return count;
 }
