@@ -206,7 +206,10 @@ id_array(const int64 *ids, int count)
 	return PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* The parent has a dependency on each of these.  Inside an owner scope. */
+/* No task: a dependency on it has ended, and so the parent is looked at, whoever forgets that it should be. */
+static const int64 nobody = 0;
+
+/* The parent has a dependency on each of these, and always on one.  Inside an owner scope. */
 static void
 watch(int64 parent, const int64 *children, int count)
 {
@@ -240,6 +243,8 @@ write_map(int64 parent, const Making *making)
 		watch(parent, making->children, place);
 	else if (making->count > 0)
 		watch(parent, &making->children[making->count - 1], 1);
+	else
+		watch(parent, &nobody, 1);
 	dbos_owner_end(&scope);
 }
 
@@ -682,6 +687,7 @@ dbos_map_retry(int64 parent)
 	dbos_owner_begin(&scope);
 	(void) dbos_plan_execute(&hold, values, NULL, false, 0);
 	(void) dbos_plan_execute(&place, &values[1], NULL, false, 0);
+	watch(parent, &nobody, 1);
 	dbos_owner_end(&scope);
 	ids = children_in(parent, true, &count);
 	for (int i = 0; i < count; i++)
