@@ -214,11 +214,21 @@ append(PendingKind kind)
 	return pending;
 }
 
+/* To the run queue, which has nothing to do with the keys of a policy. */
+static bool
+says_the_same(const DbosQueueFacts *a, const DbosQueueFacts *b)
+{
+	return a->queue_id == b->queue_id && a->concurrency == b->concurrency &&
+		a->partition_concurrency == b->partition_concurrency && a->rate_limit == b->rate_limit &&
+		a->partition_rate_limit == b->partition_rate_limit && a->paused == b->paused &&
+		a->policy_changed == b->policy_changed && a->policy.share_at == b->policy.share_at;
+}
+
 /* Keeps what is said of a queue, once for entries in a row. */
 static int
 facts_number(const DbosQueueFacts *queue)
 {
-	if (nfacts > 0 && memcmp(&facts[nfacts - 1], queue, sizeof(*queue)) == 0)
+	if (nfacts > 0 && says_the_same(&facts[nfacts - 1], queue))
 		return nfacts - 1;
 	if (facts == NULL)
 	{

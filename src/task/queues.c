@@ -523,7 +523,6 @@ queue_facts_read(HeapTuple row, TupleDesc desc, DbosQueueFacts *facts)
 	bool		isnull;
 	char	   *problem;
 
-	/* Compared as a whole by who keeps many. */
 	memset(facts, 0, sizeof(*facts));
 	facts->queue_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 	facts->concurrency = limit_or_none(row, desc, 2);
