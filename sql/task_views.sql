@@ -33,14 +33,3 @@ CREATE VIEW dbos.decisions WITH (security_barrier) AS
 	WHERE dbos.in_container(COALESCE(q.container_id, 0));
 COMMENT ON VIEW dbos.decisions IS 'sampled choices of the next task, what else could have been chosen, and the reward (minus the seconds from submit to end). Example: SELECT queue, chosen, alternatives, reward FROM dbos.decisions ORDER BY decided_at DESC LIMIT 5;';
 GRANT SELECT ON dbos.decisions TO dbos_monitor;
-
-CREATE VIEW dbos.function_stats AS
-	SELECT t.function, pg_catalog.count(*) AS count,
-		pg_catalog.avg(CASE WHEN t.state OPERATOR(pg_catalog.=) 'failed' THEN 1.0 ELSE 0.0 END)::double precision AS error_rate,
-		pg_catalog.percentile_cont(0.5) WITHIN GROUP (ORDER BY t.finished_at OPERATOR(pg_catalog.-) t.started_at) AS p50,
-		pg_catalog.percentile_cont(0.95) WITHIN GROUP (ORDER BY t.finished_at OPERATOR(pg_catalog.-) t.started_at) AS p95,
-		pg_catalog.percentile_cont(0.99) WITHIN GROUP (ORDER BY t.finished_at OPERATOR(pg_catalog.-) t.started_at) AS p99
-	FROM dbos.tasks t WHERE t.started_at IS NOT NULL AND t.finished_at IS NOT NULL
-	GROUP BY t.function;
-COMMENT ON VIEW dbos.function_stats IS 'how often each function ran as a task, failed, and how long it took. Example: SELECT function, count, error_rate, p95 FROM dbos.function_stats ORDER BY count DESC;';
-GRANT SELECT ON dbos.function_stats TO dbos_user, dbos_monitor;

@@ -136,6 +136,9 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	dbos_context_begin_task(member.id, member.container);
 	dbos_member_run(&member, others_wait, batch->at == 0 ? sample : &none);
 	dbos_context_end_task();
+	turn->profile = dbos_profile_of(&member);
+	turn->started_at = member.attempt.started_at;
+	turn->finished_at = member.attempt.finished_at;
 	if (OidIsValid(member.function_oid))
 	{
 		dbos_habit_ran(member.function_oid, member.attempt.finished_at - member.attempt.started_at);
@@ -238,6 +241,9 @@ charge(DbosTurn *turn, ErrorData *error)
 	if (OidIsValid(member.function_oid))
 		dbos_habit_failed(member.function_oid);
 	turn->failure = dbos_member_failure(&member, error);
+	turn->profile = dbos_profile_of(&member);
+	turn->started_at = turn->failure->attempt.started_at;
+	turn->finished_at = turn->failure->attempt.finished_at;
 	turn->urgent = !dbos_habit_known_to_bear_company(member.function_oid);
 	turn->state = DBOS_TURN_FAILED;
 }
@@ -292,6 +298,19 @@ batch_failed(DbosHand *hand, const Batch *batch, ErrorData *error)
 		ReThrowError(error);
 }
 
+/* What is committed has run, or failed. */
+static void
+count_attempts(DbosHand *hand, const Batch *batch)
+{
+	for (int i = hand->next; i < batch->at; i++)
+	{
+		const DbosTurn *turn = &hand->turns[i];
+
+		if (turn->profile != NULL && (turn->state == DBOS_TURN_DONE || turn->state == DBOS_TURN_FAILED))
+			dbos_profile_count(turn->profile, turn->started_at, turn->finished_at, turn->state == DBOS_TURN_FAILED);
+	}
+}
+
 bool
 dbos_batch_run(DbosHand *hand, MemoryContext context, const DbosSample *sample)
 {
@@ -330,6 +349,7 @@ dbos_batch_run(DbosHand *hand, MemoryContext context, const DbosSample *sample)
 		/* What a failure has cut short says nothing. */
 		if (!hand->replays)
 			learn_size(batch, batch->at - hand->next);
+		count_attempts(hand, batch);
 		hand->suspects = Max(hand->suspects - (batch->at - hand->next), 0);
 		hand->next = batch->at;
 	}

@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 
+#include "function_profile.h"
 #include "member.h"
 #include "task.h"
 
@@ -33,6 +34,9 @@ typedef struct DbosTurn
 	bool		slow;			/* nobody in hand shall wait for it */
 	bool		wanted;			/* somebody dropped an entry of it because we had it */
 	DbosFailure *failure;
+	DbosProfile *profile;		/* of a turn that ran */
+	TimestampTz started_at;
+	TimestampTz finished_at;
 	bool		urgent;			/* the failure is committed before anybody else runs */
 } DbosTurn;
 

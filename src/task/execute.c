@@ -23,6 +23,7 @@
 #include "batch.h"
 #include "company.h"
 #include "function_habit.h"
+#include "function_profile.h"
 #include "session.h"
 #include "tables_only.h"
 #include "task.h"
@@ -243,17 +244,6 @@ run_hand(const DbosSample *sample)
 	pgstat_report_stat(false);
 }
 
-/* Commits bookkeeping that a crash may forget if nothing followed it. */
-static void
-commit_unflushed(void)
-{
-	int			before = synchronous_commit;
-
-	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
-	dbos_session_commit();
-	synchronous_commit = before;
-}
-
 /* A hand of these, not begun. */
 static void
 take_hand(const DbosTicket *tickets, int count)
@@ -285,7 +275,7 @@ admit_hand(const DbosGrant *grant, DbosStarts *starts)
 	dbos_owner_begin(&scope);
 	dbos_starts_reserve(grant->queue_id, hand.turns[0].ticket.partition, grant->count, starts);
 	dbos_owner_end(&scope);
-	commit_unflushed();
+	dbos_session_commit_unflushed();
 	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();
 	hand.start_before = starts->before;
@@ -321,12 +311,22 @@ return_starts(const DbosStarts *starts)
 	dbos_owner_begin(&scope);
 	dbos_starts_return(starts, unused);
 	dbos_owner_end(&scope);
-	commit_unflushed();
+	dbos_session_commit_unflushed();
 	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();
 }
 
 /* ---- rounds ---- */
+
+/* Between tasks, and before it leaves. */
+static void
+write_profile(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(round_context);
+
+	dbos_profile_write();
+	MemoryContextSwitchTo(old);
+}
 
 void
 dbos_executor_begin(const DbosWorkerAddress *address)
@@ -378,7 +378,10 @@ round_by_tables(void)
 	if (dbos_tables_told_to_leave() ||
 		(TimestampDifferenceExceeds(worker->serving_since, now, TABLES_SLICE_MS) &&
 		 dbos_tables_free_places() == 0))
+	{
+		write_profile();
 		return false;
+	}
 	sample_decision(&sample);
 	old = MemoryContextSwitchTo(round_context);
 	dbos_session_begin();
@@ -400,8 +403,13 @@ round_by_tables(void)
 	}
 	MemoryContextSwitchTo(old);
 	dbos_tables_forgive();
+	if (dbos_profile_due(now, true) == 0)
+		write_profile();
 	if (TimestampDifferenceExceeds(worker->since, now, TABLES_IDLE_MS))
+	{
+		write_profile();
 		return false;
+	}
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 TABLES_LOOK_MS, PG_WAIT_EXTENSION);
 	return true;
@@ -434,6 +442,8 @@ dbos_executor_round(void)
 	DbosGrant	grant;
 	bool		got = false;
 	bool		leave;
+	long		patience;
+	long		due;
 	DbosSample sample;
 
 	ResetLatch(MyLatch);
@@ -468,7 +478,10 @@ dbos_executor_round(void)
 	}
 	DBOS_TASK_UNLOCK();
 	if (leave)
+	{
+		write_profile();
 		return false;
+	}
 	if (got)
 	{
 		MemoryContext old = MemoryContextSwitchTo(round_context);
@@ -480,10 +493,16 @@ dbos_executor_round(void)
 		if (grant.rated)
 			return_starts(&starts);
 		MemoryContextSwitchTo(old);
+		if (dbos_profile_due(GetCurrentTimestamp(), false) == 0)
+			write_profile();
 		return true;
 	}
 	dbos_company_rest();
+	due = dbos_profile_due(GetCurrentTimestamp(), true);
+	if (due == 0)
+		write_profile();
+	patience = naside > 0 ? ASIDE_MS : IDLE_PATIENCE_MS;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 naside > 0 ? ASIDE_MS : IDLE_PATIENCE_MS, PG_WAIT_EXTENSION);
+					 due > 0 ? Min(due, patience) : patience, PG_WAIT_EXTENSION);
 	return true;
 }

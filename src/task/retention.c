@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "function_profile.h"
 #include "map.h"
 #include "schedule.h"
 #include "scheduler.h"
@@ -110,6 +111,7 @@ dbos_history_retain(void *unused)
 	delete_older(&decisions, limit);
 	(void) dbos_plan_execute(&cancellations, NULL, NULL, false, 0);
 	dbos_maps_forget();
+	dbos_profiles_forget(limit);
 	dbos_schedule_runs_forget(limit);
 	dbos_owner_end(&scope);
 }

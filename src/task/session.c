@@ -47,6 +47,17 @@ dbos_session_commit(void)
 	CommitTransactionCommand();
 }
 
+/* Commits bookkeeping that a crash may forget if nothing followed it. */
+void
+dbos_session_commit_unflushed(void)
+{
+	int			before = synchronous_commit;
+
+	synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
+	dbos_session_commit();
+	synchronous_commit = before;
+}
+
 void
 dbos_session_assume_role(Oid role, bool local)
 {

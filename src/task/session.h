@@ -12,6 +12,7 @@
 /* A plain transaction, whatever ALTER ROLE and ALTER DATABASE say, with an active snapshot. */
 extern void dbos_session_begin(void);
 extern void dbos_session_commit(void);
+extern void dbos_session_commit_unflushed(void);
 
 /*
  * Sets the role of a task, after the server's own checks; local: until the
