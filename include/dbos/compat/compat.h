@@ -33,6 +33,11 @@
 #define PG_WAIT_EXTENSION 0x07000000U
 #endif
 
+/* PostgreSQL 18 made pg_attribute_noreturn() a word in front of the declaration.  Goes with 17. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 #if PG_VERSION_NUM < 170000
 /* GetNamedDSMSegment() is new in 17; before, memory comes from the main segment's slack. */
 #define DBOS_HAVE_DSM_REGISTRY 0
@@ -62,6 +67,12 @@ RestrictSearchPath(void)
 							 PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 }
+#endif
+
+#if PG_VERSION_NUM < 170000
+/* PostgreSQL 17 added the parameter "flush", and so a word to the names.  Goes with 16. */
+#define F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT
+#define F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA
 #endif
 
 /* PostgreSQL 16 added onlySummarizing.  Goes with 15. */
