@@ -75,6 +75,20 @@ RestrictSearchPath(void)
 #define F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA
 #endif
 
+/*
+ * A process of ours has no client who waits: what the server or a role says of the
+ * length of transactions would end it, and count as a crash of the task that it
+ * runs.  statement_timeout is not armed in background workers; PostgreSQL 17's
+ * transaction_timeout is.  What a task sets itself still holds.  Goes with 16.
+ */
+static inline void
+dbos_no_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
 /* PostgreSQL 16 added onlySummarizing.  Goes with 15. */
 static inline void
 dbos_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate)
