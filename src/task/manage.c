@@ -31,6 +31,7 @@
 #include "dbos/container.h"
 
 #include "tables_only.h"
+#include "map.h"
 #include "task.h"
 #include "task_row.h"
 
@@ -213,7 +214,10 @@ dbos_cancel(PG_FUNCTION_ARGS)
 	{
 		error = dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL);
 		if (dbos_task_settle(task, DBOS_CANCELLED, NULL, error, NULL))
+		{
+			dbos_map_cancel(task);
 			PG_RETURN_BOOL(true);
+		}
 	}
 	dbos_task_look(task, &view);
 	if (view.ended)
@@ -274,7 +278,7 @@ dbos_retry(PG_FUNCTION_ARGS)
 		" false, 0, NULL, submitted_at, 0, max_attempts, 0, retry_delay, retry_backoff, timeout,"
 		" CASE WHEN deadline OPERATOR(pg_catalog.>) $2 THEN deadline END, kind, function, args, parent_id,"
 		" idempotency_key, partition_key, attributes FROM gone"
-		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS,
+		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS ", t.kind",
 		.nargs = 2,
 		.argtypes = {INT8OID, TIMESTAMPTZOID},
 	};
@@ -284,6 +288,7 @@ dbos_retry(PG_FUNCTION_ARGS)
 	DbosOwnerScope scope;
 	DbosQueueFacts facts;
 	DbosTicket	ticket;
+	bool		is_map;
 	const char *state = "waiting or running";
 	bool		null;
 
@@ -305,10 +310,16 @@ dbos_retry(PG_FUNCTION_ARGS)
 	(void) dbos_plan_execute(&keep, values, NULL, false, 0);
 	(void) dbos_plan_execute(&forget, values, NULL, false, 0);
 	(void) dbos_plan_execute(&move, values, NULL, false, 0);
-	facts = dbos_queue_by_id(DatumGetInt32(column(1, &null)));
-	dbos_ready_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &facts.policy, &ticket);
-	dbos_pending_push(&ticket, DatumGetObjectId(column(2, &null)), &facts);
+	is_map = DatumGetChar(column(3 + DBOS_READY_NCOLUMNS, &null)) == DBOS_KIND_MAP;
+	if (!is_map)
+	{
+		facts = dbos_queue_by_id(DatumGetInt32(column(1, &null)));
+		dbos_ready_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &facts.policy, &ticket);
+		dbos_pending_push(&ticket, DatumGetObjectId(column(2, &null)), &facts);
+	}
 	dbos_owner_end(&scope);
+	if (is_map)
+		dbos_map_retry(task);
 	PG_RETURN_BOOL(true);
 }
 

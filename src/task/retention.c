@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "map.h"
 #include "scheduler.h"
 #include "task.h"
 
@@ -107,5 +108,6 @@ dbos_history_retain(void *unused)
 	delete_older(&attempts, limit);
 	delete_older(&decisions, limit);
 	(void) dbos_plan_execute(&cancellations, NULL, NULL, false, 0);
+	dbos_maps_forget();
 	dbos_owner_end(&scope);
 }

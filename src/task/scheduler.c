@@ -36,6 +36,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "map.h"
 #include "scheduler.h"
 #include "tables_only.h"
 #include "task.h"
@@ -251,7 +252,7 @@ static void
 check_dependencies(void *argument)
 {
 	static DbosPlan lock = {
-		.sql = "SELECT t.unmet FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1"
+		.sql = "SELECT t.unmet, t.kind FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1"
 		" AND t.id OPERATOR(pg_catalog.=) $2 AND t.unmet OPERATOR(pg_catalog.>) 0 FOR UPDATE SKIP LOCKED",
 		.nargs = 2,
 		.argtypes = {INT2OID, INT8OID},
@@ -304,6 +305,12 @@ check_dependencies(void *argument)
 		return;
 	}
 	before = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+	if (DatumGetChar(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null)) == DBOS_KIND_MAP)
+	{
+		dbos_owner_end(&scope);
+		dbos_map_check(task);
+		return;
+	}
 	(void) dbos_plan_execute(&state, &values[1], NULL, false, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -391,6 +391,7 @@ dbos_submission_read(DbosSubmission *submission, FunctionCallInfo fcinfo, int at
 	submission->session_role = GetSessionUserId();
 	submission->role = GetUserId();
 	submission->container = dbos_context_container();
+	submission->parent = dbos_context_task();
 	submission->now = dbos_now();
 
 	require(fcinfo, priority, "priority");
@@ -537,7 +538,6 @@ void
 dbos_submission_insert(DbosSubmission *submission, int64 id, char kind, const char *function, Jsonb *args)
 {
 	TupleTableSlot *slot = submission->slots[submission->nslots++];
-	int64		parent = dbos_context_task();
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, sizeof(bool) * TASK_COLUMNS);
@@ -548,8 +548,8 @@ dbos_submission_insert(DbosSubmission *submission, int64 id, char kind, const ch
 	set_value(slot, TASK_ROLE, ObjectIdGetDatum(submission->role));
 	set_value(slot, TASK_CONTAINER_ID, Int32GetDatum(submission->container));
 	set_value(slot, TASK_PRIORITY, Int32GetDatum(submission->priority));
-	set_value(slot, TASK_HELD, BoolGetDatum(submission->held));
-	set_value(slot, TASK_UNMET, Int32GetDatum(submission->nafter));
+	set_value(slot, TASK_HELD, BoolGetDatum(submission->held || submission->gated));
+	set_value(slot, TASK_UNMET, Int32GetDatum(submission->nafter + (submission->gated ? 1 : 0)));
 	if (submission->run_at != 0)
 		set_value(slot, TASK_RUN_AT, TimestampTzGetDatum(submission->run_at));
 	set_value(slot, TASK_SUBMITTED_AT, TimestampTzGetDatum(submission->now));
@@ -565,15 +565,15 @@ dbos_submission_insert(DbosSubmission *submission, int64 id, char kind, const ch
 	set_value(slot, TASK_KIND, CharGetDatum(kind));
 	set_value(slot, TASK_FUNCTION, CStringGetTextDatum(function));
 	set_value(slot, TASK_ARGS, JsonbPGetDatum(args));
-	if (parent != 0)
-		set_value(slot, TASK_PARENT_ID, Int64GetDatum(parent));
+	if (submission->parent != 0)
+		set_value(slot, TASK_PARENT_ID, Int64GetDatum(submission->parent));
 	if (submission->idempotency_key != NULL)
 		set_value(slot, TASK_IDEMPOTENCY_KEY, PointerGetDatum(submission->idempotency_key));
 	if (submission->partition_key != NULL)
 		set_value(slot, TASK_PARTITION_KEY, PointerGetDatum(submission->partition_key));
 	set_value(slot, TASK_ATTRIBUTES, JsonbPGetDatum(submission->attributes));
 	ExecStoreVirtualTuple(slot);
-	if (!submission->held)
+	if (!submission->held && !submission->gated)
 		submission_push(submission, id, function);
 	if (submission->nafter > 0)
 		dbos_pending_event('c', id);

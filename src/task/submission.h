@@ -39,6 +39,8 @@ typedef struct DbosSubmission
 	Interval   *timeout;		/* NULL: none */
 	TimestampTz deadline;		/* 0: none */
 	Jsonb	   *attributes;
+	int64		parent;			/* 0: none */
+	bool		gated;			/* held, by who will let it go himself */
 
 	Oid			sequence;
 	Relation	relation;

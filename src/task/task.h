@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "port/atomics.h"
+#include "fmgr.h"
 #include "postmaster/bgworker.h"
 #include "utils/jsonb.h"
 
@@ -293,5 +294,7 @@ typedef struct DbosTaskView
 } DbosTaskView;
 
 extern void dbos_task_look(int64 task, DbosTaskView *view);
+extern PGDLLEXPORT Datum dbos_cancel(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum dbos_retry(PG_FUNCTION_ARGS);
 
 #endif							/* DBOS_TASK_INTERNAL_H */
