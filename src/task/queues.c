@@ -373,6 +373,11 @@ dbos_drop_queue(PG_FUNCTION_ARGS)
 		.nargs = 1,
 		.argtypes = {INT4OID},
 	};
+	static DbosPlan schedules = {
+		.sql = "SELECT name FROM dbos.schedule WHERE queue_id OPERATOR(pg_catalog.=) $1 ORDER BY name LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT4OID},
+	};
 	static DbosPlan starts = {
 		.sql = "DELETE FROM dbos.queue_start WHERE queue_id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
@@ -412,6 +417,12 @@ dbos_drop_queue(PG_FUNCTION_ARGS)
 				: errdetail_plural("%d task waits or runs in it.", "%d tasks wait or run in it.",
 								   (unsigned long) count, (int) count),
 				errhint("Wait for them, or cancel them with dbos.cancel()."));
+	if (dbos_plan_execute(&schedules, values, NULL, false, 1) > 0)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("cannot drop queue \"%s\"", name),
+				errdetail("Schedule \"%s\" submits to it.", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				errhint("Drop it with dbos.unschedule()."));
 	(void) dbos_plan_execute(&keys, values, NULL, false, 0);
 	(void) dbos_plan_execute(&starts, values, NULL, false, 0);
 	if (dbos_plan_execute(&drop, values, NULL, false, 0) == 0)

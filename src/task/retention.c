@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "map.h"
+#include "schedule.h"
 #include "scheduler.h"
 #include "task.h"
 
@@ -109,5 +110,6 @@ dbos_history_retain(void *unused)
 	delete_older(&decisions, limit);
 	(void) dbos_plan_execute(&cancellations, NULL, NULL, false, 0);
 	dbos_maps_forget();
+	dbos_schedule_runs_forget(limit);
 	dbos_owner_end(&scope);
 }

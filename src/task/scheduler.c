@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "map.h"
+#include "schedule.h"
 #include "scheduler.h"
 #include "tables_only.h"
 #include "task.h"
@@ -233,6 +234,7 @@ find_next_due(void *argument)
 	};
 	TimestampTz *due = argument;
 	TimestampTz now = dbos_now();
+	TimestampTz scheduled;
 	Datum		value = TimestampTzGetDatum(now);
 	DbosOwnerScope scope;
 	bool		null;
@@ -242,6 +244,12 @@ find_next_due(void *argument)
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
 	/* The driven clock of a test may run apart from the wall clock by which we sleep. */
 	*due = null ? 0 : GetCurrentTimestamp() + Max(DatumGetTimestampTz(value) - now, 0);
+	scheduled = dbos_schedules_due();
+	/* One that is due has been fired, unless somebody has its row. */
+	if (scheduled != 0)
+		scheduled = GetCurrentTimestamp() + (scheduled > now ? scheduled - now : LOOK_AGAIN_MS * INT64CONST(1000));
+	if (scheduled != 0 && (*due == 0 || scheduled < *due))
+		*due = scheduled;
 	dbos_owner_end(&scope);
 }
 
@@ -326,7 +334,7 @@ check_dependencies(void *argument)
 			failed_state = ended ? MemoryContextStrdup(dbos_round_context, ended) : NULL;
 		}
 	}
-	if (failed != 0)
+	if (failed != 0 && !dbos_schedule_queued(task))
 	{
 		dbos_owner_end(&scope);
 		(void) dbos_task_settle(task, DBOS_FAILED, NULL,
@@ -716,6 +724,12 @@ handle_clock(void)
 	{
 		more = false;
 		dbos_do_duty("fail overdue tasks", fail_overdue, &more);
+	} while (more);
+	do
+	{
+		more = false;
+		dbos_do_duty("fire schedules", dbos_schedule_fire, &more);
+		did |= more;
 	} while (more);
 	return did;
 }

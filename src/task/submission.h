@@ -84,4 +84,7 @@ extern int64 dbos_submission_one(DbosSubmission *submission, char kind, const ch
 extern char *dbos_submit_name(FunctionCallInfo fcinfo);
 extern const DbosFunctionCall *dbos_submit_resolve(const char *name, Jsonb *args, Oid role);
 
+/* Raises what can be known to be wrong with SQL text. */
+extern void dbos_submit_check_command(const char *command);
+
 #endif							/* DBOS_TASK_SUBMISSION_H */

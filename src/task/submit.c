@@ -17,8 +17,6 @@ PG_FUNCTION_INFO_V1(dbos_submit_many);
 PG_FUNCTION_INFO_V1(dbos_submit_sql);
 PG_FUNCTION_INFO_V1(dbos_guard_task);
 
-static void check_command(const char *command);
-
 /* dbos.submit(function, args, options...): the task's id. */
 Datum
 dbos_submit(PG_FUNCTION_ARGS)
@@ -55,9 +53,7 @@ dbos_submit_sql(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("the command of a task must not be null"));
 	command = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	check_command(command);
-	/* For what it refuses: how it will run is decided when it runs. */
-	(void) dbos_command_is_transactional(command);
+	dbos_submit_check_command(command);
 	dbos_submission_read(&submission, fcinfo, 1, DBOS_WITH_KEY);
 	args = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	PG_RETURN_INT64(dbos_submission_one(&submission, 's', command, args));
@@ -200,8 +196,8 @@ command_error_position(void *arg)
 }
 
 /* Raises a syntax error now; what the command needs is looked up when it runs. */
-static void
-check_command(const char *command)
+void
+dbos_submit_check_command(const char *command)
 {
 	ErrorContextCallback position = {
 		.callback = command_error_position,
@@ -217,4 +213,6 @@ check_command(const char *command)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("the command of a task must not be empty"));
+	/* For what it refuses: how it will run is decided when it runs. */
+	(void) dbos_command_is_transactional(command);
 }

@@ -302,13 +302,14 @@ report_capabilities(DbosReport *rows)
 						can ? NULL : "SELECT dbos.start();");
 }
 
-/* Whether a container has queues, or tasks that have not ended. */
+/* Whether a container has queues, schedules, or tasks that have not ended. */
 static bool
 uses_container(int32 container)
 {
 	static DbosPlan plan = {
 		.sql = "SELECT 1 WHERE EXISTS (SELECT FROM dbos.queue WHERE container_id OPERATOR(pg_catalog.=) $1)"
-		" OR EXISTS (SELECT FROM dbos.task WHERE container_id OPERATOR(pg_catalog.=) $1)",
+		" OR EXISTS (SELECT FROM dbos.task WHERE container_id OPERATOR(pg_catalog.=) $1)"
+		" OR EXISTS (SELECT FROM dbos.schedule WHERE container_id OPERATOR(pg_catalog.=) $1)",
 		.nargs = 1,
 		.argtypes = {INT4OID},
 	};
