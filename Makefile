@@ -16,7 +16,7 @@ PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-com
 override with_llvm = no
 
 .DEFAULT_GOAL := library
-.PHONY: help deps run stop psql test test-plain torture test-asan bench bench-peers lint reproducible clean-private
+.PHONY: help deps run stop psql test test-plain test-pg15 test-pg16 test-pg17 test-pg18 torture test-asan bench bench-peers lint reproducible clean-private
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -25,6 +25,7 @@ help:
 #: make psql, stop   a session on it; its end
 #: make test         all suites; WHAT=rules|comments|regress|isolation|tap and TEST=name choose
 #: make test-plain   the second half of it: all with shared memory off
+#: make test-pg17    all suites with another PostgreSQL in a Debian of its own, as root; so test-pg15, test-pg18
 #: make torture      the TAP tests with their full counts
 #: make test-asan    the regress suite with sanitizers
 #: make bench        the measurements; WHAT=tasks|batches|host; make bench-peers installs whom they stand beside
@@ -46,6 +47,9 @@ test: deps
 # Shared memory holds hints: without it all must be right, only slower.
 test-plain: deps
 	@DBOS_TEST_SHARED_MEMORY=off scripts/test $(or $(WHAT),all) $(TEST)
+# 16 is asked for too, to be told why not.
+test-pg15 test-pg16 test-pg17 test-pg18: test-pg%:
+	@scripts/test-chroot $* $(or $(WHAT),all) $(TEST)
 torture: deps
 	@DBOS_TORTURE=1 DBOS_TAP_SECONDS=7200 scripts/test tap $(TEST)
 test-asan: deps

@@ -339,6 +339,7 @@ dbos_executor_begin(const DbosWorkerAddress *address)
 	dbos_habit_install();
 	/* What commits here was promised to the submitter, whatever the role's own choice. */
 	SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
+	dbos_no_transaction_timeout();
 	debug_query_string = NULL;
 	if (!dbos_worker_attach(address))
 		proc_exit(0);

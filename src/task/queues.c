@@ -86,7 +86,7 @@ static uint64 generation = 0;
 static bool queue_cached(const CacheKey *key, DbosQueueFacts *facts);
 static void queue_facts_read(HeapTuple row, TupleDesc desc, DbosQueueFacts *facts);
 static bool queue_find(const char *name, QueueRow *row);
-static void queue_unknown(const char *name) pg_attribute_noreturn();
+pg_noreturn static void queue_unknown(const char *name);
 static void queue_hold(int32 queue_id, LOCKMODE mode);
 static void queue_changed(const DbosQueueFacts *facts);
 static char *queue_argument(FunctionCallInfo fcinfo, const char *command);

@@ -676,6 +676,7 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	dbos_round_context = AllocSetContextCreate(TopMemoryContext, "dbos scheduler round",
 										  ALLOCSET_DEFAULT_SIZES);
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	dbos_no_transaction_timeout();
 	if (!dbos_worker_attach(address))
 		return false;
 	active = database_state(&state);

@@ -719,6 +719,7 @@ dbos_launcher_begin(void)
 {
 	bool		first;
 
+	dbos_no_transaction_timeout();
 	if (DBOS_TABLES_ONLY())
 	{
 		dbos_tables_launcher_begin();

@@ -33,6 +33,11 @@
 #define PG_WAIT_EXTENSION 0x07000000U
 #endif
 
+/* PostgreSQL 18 made pg_attribute_noreturn() a word in front of the declaration.  Goes with 17. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 #if PG_VERSION_NUM < 170000
 /* GetNamedDSMSegment() is new in 17; before, memory comes from the main segment's slack. */
 #define DBOS_HAVE_DSM_REGISTRY 0
@@ -63,6 +68,26 @@ RestrictSearchPath(void)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 #endif
+
+#if PG_VERSION_NUM < 170000
+/* PostgreSQL 17 added the parameter "flush", and so a word to the names.  Goes with 16. */
+#define F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT
+#define F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA
+#endif
+
+/*
+ * A process of ours has no client who waits: what the server or a role says of the
+ * length of transactions would end it, and count as a crash of the task that it
+ * runs.  statement_timeout is not armed in background workers; PostgreSQL 17's
+ * transaction_timeout is.  What a task sets itself still holds.  Goes with 16.
+ */
+static inline void
+dbos_no_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
 
 /* PostgreSQL 16 added onlySummarizing.  Goes with 15. */
 static inline void
