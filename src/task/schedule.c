@@ -245,7 +245,10 @@ write_schedule(FunctionCallInfo fcinfo, DbosSchedule *schedule, bool sql)
 		" queue_id = EXCLUDED.queue_id, priority = EXCLUDED.priority, partition_key = EXCLUDED.partition_key,"
 		" max_attempts = EXCLUDED.max_attempts, retry_delay = EXCLUDED.retry_delay, retry_backoff = EXCLUDED.retry_backoff,"
 		" timeout = EXCLUDED.timeout, attributes = EXCLUDED.attributes, overlap = EXCLUDED.overlap,"
-		" catch_up = EXCLUDED.catch_up, next_at = EXCLUDED.next_at RETURNING s.id",
+		" catch_up = EXCLUDED.catch_up, next_at = CASE"
+		/* Whoever says the same again, as a deployment does, must not put its next time off. */
+		" WHEN s.cron OPERATOR(pg_catalog.=) EXCLUDED.cron AND s.timezone OPERATOR(pg_catalog.=) EXCLUDED.timezone"
+		" THEN LEAST(s.next_at, EXCLUDED.next_at) ELSE EXCLUDED.next_at END RETURNING s.id",
 		.nargs = 21,
 		.argtypes = {TEXTOID, INT4OID, REGROLEOID, REGROLEOID, TEXTOID, TEXTOID, CHAROID, TEXTOID, JSONBOID, INT4OID,
 			INT4OID, TEXTOID, INT4OID, INTERVALOID, FLOAT4OID, INTERVALOID, JSONBOID, TEXTOID, BOOLOID,
@@ -400,7 +403,7 @@ dbos_unschedule(PG_FUNCTION_ARGS)
 		.argtypes = {INT8OID},
 	};
 	static DbosPlan forget = {
-		.sql = "DELETE FROM dbos.schedule_run WHERE schedule_id OPERATOR(pg_catalog.=) $1",
+		.sql = "DELETE FROM dbos.schedule_run r WHERE schedule_id OPERATOR(pg_catalog.=) $1 AND " DBOS_SCHEDULE_RUN_OVER,
 		.nargs = 1,
 		.argtypes = {INT8OID},
 	};
@@ -448,7 +451,9 @@ static void
 set_paused(const char *name, bool paused)
 {
 	static DbosPlan plan = {
-		.sql = "UPDATE dbos.schedule SET paused = $2, next_at = $3 WHERE id OPERATOR(pg_catalog.=) $1",
+		.sql = "UPDATE dbos.schedule SET paused = $2, next_at = $3"
+		/* One that goes on keeps its times, those that are due included. */
+		" WHERE id OPERATOR(pg_catalog.=) $1 AND paused OPERATOR(pg_catalog.<>) $2",
 		.nargs = 3,
 		.argtypes = {INT8OID, BOOLOID, TIMESTAMPTZOID},
 	};

@@ -38,6 +38,15 @@ typedef struct DbosSchedule
 	" s.kind, s.function, s.args, s.queue_id, s.priority, s.partition_key, s.max_attempts, s.retry_delay," \
 	" s.retry_backoff, s.timeout, s.attributes, s.overlap, s.catch_up, s.next_at, s.last_task"
 
+/*
+ * Whether nobody needs the row of dbos.schedule_run r any more.  That of a queued task
+ * says, until it has ended, that it waits for an end and not for a success.
+ */
+#define DBOS_SCHEDULE_RUN_OVER \
+	"(r.outcome OPERATOR(pg_catalog.<>) 'queued' OR NOT EXISTS (SELECT FROM dbos.task t" \
+	" WHERE t.shard OPERATOR(pg_catalog.=) pg_catalog.int2(r.task_id OPERATOR(pg_catalog.&) 15)" \
+	" AND t.id OPERATOR(pg_catalog.=) r.task_id))"
+
 extern void dbos_schedule_read(HeapTuple row, TupleDesc desc, DbosSchedule *schedule);
 
 /* Raises what is wrong with its times, as a time zone that the server does not know any more. */

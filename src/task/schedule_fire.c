@@ -278,7 +278,7 @@ void
 dbos_schedule_runs_forget(TimestampTz before)
 {
 	static DbosPlan plan = {
-		.sql = "DELETE FROM dbos.schedule_run WHERE fired_at OPERATOR(pg_catalog.<) $1",
+		.sql = "DELETE FROM dbos.schedule_run r WHERE fired_at OPERATOR(pg_catalog.<) $1 AND " DBOS_SCHEDULE_RUN_OVER,
 		.nargs = 1,
 		.argtypes = {TIMESTAMPTZOID},
 	};

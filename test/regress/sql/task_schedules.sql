@@ -68,6 +68,15 @@ SELECT paused, next_at FROM dbos.schedules;
 SELECT dbos.run_schedule('new year') > 0 AS also_then;
 SELECT dbos.resume_schedule('new year');
 SELECT paused, next_at = :'next_at' AS the_same FROM dbos.schedules;
+-- Who says the same again, or resumes one that goes on, does not put its next time off.
+SELECT dbos.schedule('hourly', '@every 1h', 'square', '[1]') AS hourly \gset
+SELECT next_at AS hourly_at FROM dbos.schedules WHERE name = 'hourly' \gset
+SELECT dbos.schedule('hourly', '@every 1h', 'square', '[2]', priority => 1) = :hourly AS same;
+SELECT dbos.resume_schedule('hourly');
+SELECT args, next_at = :'hourly_at' AS the_same FROM dbos.schedules WHERE name = 'hourly';
+SELECT dbos.schedule('hourly', '@every 2h', 'square', '[2]') = :hourly AS same;
+SELECT next_at > :'hourly_at' AS later FROM dbos.schedules WHERE name = 'hourly';
+SELECT dbos.unschedule('hourly');
 -- It is the caller's transaction.
 BEGIN;
 SELECT dbos.unschedule('new year');

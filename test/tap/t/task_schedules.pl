@@ -120,6 +120,17 @@ $standby->safe_psql('postgres', q{SELECT dbos.schedule('of one', '* * * * * *', 
 ok($standby->poll_query_until('postgres', q{SELECT count(*) > 1 FROM dbos.schedule_runs WHERE schedule = 'of one' AND outcome = 'submitted'}), 'no other schedule stops for that');
 is($standby->safe_psql('postgres', q{SELECT count(dbos.unschedule(name)) FROM dbos.schedules}), '5', 'an administrator ends them all');
 
+# Those that were queued wait for an end, not for a success, also once their schedule is gone.
+$standby->safe_psql('postgres', q{
+CREATE FUNCTION slowly_in_vain() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.pg_sleep(2.2); RAISE 'in vain'; END $$;
+SELECT dbos.schedule('in vain', '* * * * * *', 'slowly_in_vain', overlap => 'queue');
+});
+ok($standby->poll_query_until('postgres', q{SELECT count(*) > 1 FROM dbos.schedule_runs WHERE schedule = 'in vain' AND outcome = 'queued'}), 'two are queued');
+$standby->safe_psql('postgres', q{SELECT dbos.unschedule('in vain')});
+ok($standby->poll_query_until('postgres', q{SELECT count(*) = 0 FROM dbos.task WHERE function = 'public.slowly_in_vain()'}), 'they end without their schedule');
+is($standby->safe_psql('postgres', q{SELECT count(*) > 2, bool_and(state = 'failed' AND error->>'message' = 'in vain') FROM dbos.tasks WHERE function = 'public.slowly_in_vain()'}),
+	't|t', 'each by itself, whatever became of the one before');
+
 # Times that passed while nobody was there.
 if ($drivable)
 {
