@@ -162,8 +162,14 @@ take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		dbos_member_write_failure(turn->ticket.key.id, turn->failure);
 	if (turn->state != DBOS_TURN_WAITS)
 		return true;
-	dbos_turn_begins(hand, batch->at);
 	dbos_member_start(&member, turn->ticket.key.id, batch->ran > 0);
+	/* By the time that is recorded as its start: what is left of the hand must be counted anew. */
+	if (hand->start_before != 0 && member.attempt.started_at > hand->start_before)
+	{
+		hand->late = true;
+		return false;
+	}
+	dbos_turn_begins(hand, batch->at);
 	if (!dbos_member_claim(&member))
 	{
 		turn->state = member.busy ? DBOS_TURN_BUSY : DBOS_TURN_GONE;
@@ -193,13 +199,6 @@ run_batch(DbosHand *hand, Batch *batch, const DbosSample *sample)
 
 		if (turn->alone && turn->state == DBOS_TURN_WAITS && batch->at > hand->next)
 			break;
-		/* What is left of the hand must be counted anew. */
-		if (hand->start_before != 0 && turn->state == DBOS_TURN_WAITS &&
-			GetCurrentTimestamp() > hand->start_before)
-		{
-			hand->late = true;
-			break;
-		}
 		MemoryContextReset(member_context);
 		MemoryContextSwitchTo(member_context);
 		if (!take_turn(hand, batch, sample))

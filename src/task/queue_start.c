@@ -232,12 +232,15 @@ dbos_starts_reserve(int32 queue_id, uint64 partition, int wanted, DbosStarts *st
 	}
 }
 
+/* Later groups than its own are others', once its own has been left out for its age. */
 static void
-return_to_row(int32 queue_id, uint64 partition, TimestampTz before, int unused)
+return_to_row(int32 queue_id, uint64 partition, TimestampTz before, int64 period, int unused)
 {
 	Row			row;
 
 	read_row(queue_id, partition, PG_INT64_MIN, &row);
+	if (before <= GetCurrentTimestamp() - period)
+		return;
 	/* Of its own group, or of one that it became part of, whose time is later. */
 	for (int i = 0; i < row.count && unused > 0; i++)
 	{
@@ -258,9 +261,9 @@ dbos_starts_return(const DbosStarts *starts, int unused)
 	if (unused <= 0 || !dbos_queue_by_id_if_any(starts->queue_id, &facts))
 		return;
 	if (facts.rate_limit >= 0)
-		return_to_row(starts->queue_id, 0, starts->before, unused);
+		return_to_row(starts->queue_id, 0, starts->before, facts.rate_period, unused);
 	if (facts.partition_rate_limit >= 0 && starts->partition != 0)
-		return_to_row(starts->queue_id, starts->partition, starts->before, unused);
+		return_to_row(starts->queue_id, starts->partition, starts->before, facts.rate_period, unused);
 }
 
 /* Rows of partitions that have not started anything for long are of no use. */

@@ -25,6 +25,8 @@ SELECT dbos.submit('note', '["ended"]');
 SELECT dbos.submit('fail', max_attempts => 2, retry_delay => '1 ms');
 });
 $node->poll_query_until('original', q{SELECT count(*) = 0 FROM dbos.task});
+# What ran is profiled a moment later.
+$node->poll_query_until('original', q{SELECT count(*) = 2 FROM dbos.function_stats});
 my $first = $node->safe_psql('original', q{SELECT dbos.submit('note', '["held"]', queue => 'held', idempotency_key => 'k')});
 $node->safe_psql('original', qq{SELECT dbos.submit('note', '["after"]', after => ARRAY[$first]); SELECT dbos.submit('note', '["later"]', delay => '1 hour')});
 
