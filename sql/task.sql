@@ -1,4 +1,4 @@
--- task.sql: the tables of the task room.  Functions and views: task_api.sql, task_views.sql.
+-- task.sql: the tables of the task room.  Functions and views: task_api.sql, task_state.sql, task_views.sql.
 -- SPDX-License-Identifier: PostgreSQL
 
 CREATE TABLE dbos.queue

@@ -3,7 +3,7 @@
  *	  What shared memory knows, as rows: running tasks, workers, queues; the
  *	  policy as a query; starting and stopping the workers of a database.
  *
- * The views of sql/task_views.sql join these rows with the tables.  A function in
+ * The views of sql/task_state.sql and task_views.sql join these rows with the tables.  A function in
  * a view is called with the rights of whoever reads the view, who can call it
  * alone too: what is not for everybody is decided here.
  *
