@@ -52,11 +52,12 @@ typedef struct Batch
 	Oid			role;
 	Oid			function;		/* that was last seen to run */
 	TimestampTz started_at;
+	TimestampTz commits_at;
 } Batch;
 
 static MemoryContext member_context = NULL;
 static DbosMember member;
-static double mean_us = BATCH_US;	/* of a member, with its share of the commit */
+static double mean_us = BATCH_US;	/* of a member, without the commit */
 static int	last_size = 1;
 
 /* A hand of this size takes about BATCH_US. */
@@ -68,10 +69,14 @@ dbos_batch_size(void)
 	return (int) Max(Min(Min(fits, 2.0 * last_size), DBOS_MAX_HAND), 1);
 }
 
+/*
+ * The commit does not count: whoever runs alone waits for one as well, and where it is slow the
+ * batches would shrink, which makes more of them.
+ */
 static void
 learn_size(const Batch *batch, int members)
 {
-	double		us = (double) (GetCurrentTimestamp() - batch->started_at) / Max(members, 1);
+	double		us = (double) (batch->commits_at - batch->started_at) / Max(members, 1);
 
 	mean_us += (us - mean_us) * MEAN_WEIGHT;
 	last_size = Max(members, 1);
@@ -215,6 +220,7 @@ run_batch(DbosHand *hand, Batch *batch, const DbosSample *sample)
 			dbos_task_rows_keep_open();
 	}
 	batch->stage = STAGE_COMMIT;
+	batch->commits_at = GetCurrentTimestamp();
 	dbos_task_rows_close();
 	if (batch->ran > 0)
 		dbos_stop_point("task before commit");

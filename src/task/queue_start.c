@@ -31,6 +31,9 @@
 #define SLACK_DIVISOR	50
 #define MIN_SLACK_US	2000
 #define MAX_SLACK_US	20000
+/* As long as half of the limit is left nobody misses it: enough for a large hand on a busy machine. */
+#define AMPLE_SLACK_DIVISOR	4
+#define MAX_AMPLE_SLACK_US	1000000
 
 typedef struct StartGroup
 {
@@ -186,6 +189,15 @@ apply_limit(DbosStarts *starts, const Row *row, uint64 partition, int32 limit, i
 		starts->until = next_start(row, limit, period);
 }
 
+/* How long after now they may begin. */
+static int64
+slack_of(const DbosStarts *starts, const Row *row, int32 limit, int64 period)
+{
+	if (starts_in(row) + starts->granted <= limit / 2)
+		return Min(period / AMPLE_SLACK_DIVISOR, MAX_AMPLE_SLACK_US);
+	return Min(Max(period / SLACK_DIVISOR, MIN_SLACK_US), MAX_SLACK_US);
+}
+
 /*
  * Takes up to `wanted` starts of a queue and, if its partitions have a rate, of the
  * partition.  Inside an owner scope; nothing is granted of a queue that is gone.
@@ -197,6 +209,7 @@ dbos_starts_reserve(int32 queue_id, uint64 partition, int wanted, DbosStarts *st
 	Row			row[2];
 	bool		by_partition;
 	TimestampTz now;
+	int64		slack = PG_INT64_MAX;
 
 	memset(starts, 0, sizeof(*starts));
 	starts->queue_id = queue_id;
@@ -213,13 +226,17 @@ dbos_starts_reserve(int32 queue_id, uint64 partition, int wanted, DbosStarts *st
 		read_row(queue_id, partition, GetCurrentTimestamp() - facts.rate_period, &row[1]);
 	/* By the clock as it is under the locks. */
 	now = GetCurrentTimestamp();
-	starts->before = now + Min(Max(facts.rate_period / SLACK_DIVISOR, MIN_SLACK_US), MAX_SLACK_US);
 	if (facts.rate_limit >= 0)
 		apply_limit(starts, &row[0], 0, facts.rate_limit, facts.rate_period);
 	if (by_partition)
 		apply_limit(starts, &row[1], partition, facts.partition_rate_limit, facts.rate_period);
 	if (starts->granted == 0)
 		return;
+	if (facts.rate_limit >= 0)
+		slack = slack_of(starts, &row[0], facts.rate_limit, facts.rate_period);
+	if (by_partition)
+		slack = Min(slack, slack_of(starts, &row[1], facts.partition_rate_limit, facts.rate_period));
+	starts->before = now + slack;
 	if (facts.rate_limit >= 0)
 	{
 		add_group(&row[0], starts->before, starts->granted);
