@@ -28,6 +28,7 @@
 #include "company.h"
 #include "function_habit.h"
 #include "session.h"
+#include "speculation.h"
 
 /* A batch takes no further member after this time. */
 #define BATCH_US 5000
@@ -104,6 +105,12 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	const char *state;
 	Jsonb	   *obstacle = dbos_member_obstacle(&member, batch->ran == 0, &state);
 
+	/* That is for the other run of it to say. */
+	if (obstacle != NULL && turn->copy)
+	{
+		turn->state = DBOS_TURN_GONE;
+		return true;
+	}
 	if (obstacle != NULL)
 	{
 		dbos_member_end(&member, state, NULL, obstacle);
@@ -122,7 +129,9 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	if (member.kind == 'f')
 	{
 		dbos_member_resolve(&member);
-		company = bears_company();
+		company = bears_company() && !turn->copy;
+		if (!turn->copy && dbos_habit_idempotent(member.call->function))
+			dbos_copies_allow();
 	}
 	turn->alone |= !company;
 	/* Nor does what was written down before it wait for it. */
@@ -174,8 +183,9 @@ take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		hand->late = true;
 		return false;
 	}
-	dbos_turn_begins(hand, batch->at);
-	if (!dbos_member_claim(&member))
+	if (!turn->copy)
+		dbos_turn_begins(hand, batch->at);
+	if (!(turn->copy ? dbos_member_copy(&member) : dbos_member_claim(&member)))
 	{
 		turn->state = member.busy ? DBOS_TURN_BUSY : DBOS_TURN_GONE;
 		return true;
@@ -184,9 +194,9 @@ take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	dbos_stop_point("task claimed");
 	joined = run_member(hand, batch, sample);
 	batch->stage = STAGE_OURS;
-	if (joined)
+	if (joined && turn->state == DBOS_TURN_WAITS)
 		turn->state = DBOS_TURN_DONE;
-	else
+	else if (!joined)
 		dbos_task_row_close(&member.row);
 	return joined;
 }
@@ -289,11 +299,36 @@ commit_failed(DbosHand *hand, const Batch *batch, ErrorData *error)
 	charge(turn, error);
 }
 
+/*
+ * The run of a task that two run is given up, and nobody is charged: a copy that failed
+ * or was not first, whose entry goes back because the original may have given way
+ * for it; or an original that was told to.
+ */
+static bool
+given_up(DbosHand *hand)
+{
+	bool		found = false;
+
+	for (int i = hand->next; i < hand->count; i++)
+	{
+		DbosTurn   *turn = &hand->turns[i];
+
+		if (!turn->copy && !dbos_copy_told_to_give_way(turn->ticket.key.id))
+			continue;
+		turn->state = DBOS_TURN_GONE;
+		turn->wanted = turn->copy;
+		found = true;
+	}
+	return found;
+}
+
 /* The transaction is rolled back: what is to be done with its members. */
 static void
 batch_failed(DbosHand *hand, const Batch *batch, ErrorData *error)
 {
 	return_turns(hand, batch);
+	if (given_up(hand))
+		return;
 	if (batch->stage == STAGE_THEIRS)
 		member_failed(hand, batch, error);
 	else if (batch->stage == STAGE_COMMIT)

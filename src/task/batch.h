@@ -31,6 +31,7 @@ typedef struct DbosTurn
 	DbosTurnState state;
 	bool		alone;			/* it failed in company, or is not fit for it */
 	bool		began;
+	bool		copy;			/* another worker runs it: speculation.c */
 	bool		slow;			/* nobody in hand shall wait for it */
 	bool		wanted;			/* somebody dropped an entry of it because we had it */
 	DbosFailure *failure;

@@ -25,11 +25,14 @@
 #include "function_habit.h"
 #include "function_profile.h"
 #include "session.h"
+#include "speculation.h"
 #include "tables_only.h"
 #include "task.h"
 
 /* An executor without work leaves after this. */
 #define IDLE_PATIENCE_MS 10000
+/* And looks this often for a task to run a second time. */
+#define COPY_LOOK_MS 500
 /* Without shared memory: it looks this often, is gone after this without work, and after this with others waiting. */
 #define TABLES_LOOK_MS 20
 #define TABLES_IDLE_MS 300
@@ -69,6 +72,7 @@ dbos_turn_begins(DbosHand *hand, int turn)
 		worker->woken = false;
 		told = worker->cancel;
 		worker->cancel = false;
+		dbos_copies_forget(worker);
 		worker->task = key.id;
 		worker->priority = key.priority;
 		worker->started_at = GetCurrentTimestamp();
@@ -217,7 +221,9 @@ release_hand(void)
 	/* While the slot still names the task: what others dropped because of us is put back. */
 	worker->state = DBOS_WORKER_IDLE;
 	dbos_run_queue_done(worker);
+	dbos_copies_forget(worker);
 	worker->task = 0;
+	worker->copy_of = 0;
 	worker->queue_slot = DBOS_NOBODY;
 	worker->cancel = false;
 	worker->since = GetCurrentTimestamp();
@@ -257,6 +263,21 @@ take_hand(const DbosTicket *tickets, int count)
 	memset(hand.turns, 0, sizeof(DbosTurn) * count);
 	for (int i = 0; i < count; i++)
 		hand.turns[i].ticket = tickets[i];
+}
+
+/* Runs a second time what another worker runs, if that straggles; false when there is nothing of that kind. */
+static bool
+run_copy(void)
+{
+	static const DbosSample none = {0};
+	DbosTicket	ticket;
+
+	if (!dbos_copy_take(&ticket))
+		return false;
+	take_hand(&ticket, 1);
+	hand.turns[0].copy = true;
+	run_hand(&none);
+	return true;
 }
 
 /* ---- rates ---- */
@@ -474,7 +495,8 @@ dbos_executor_round(void)
 		}
 		if (got && grant.left)
 			dbos_run_queue_wake(MyDatabaseId, GetSessionUserId());
-		if (!got && naside == 0 && TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), IDLE_PATIENCE_MS))
+		if (!got && naside == 0 && TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), IDLE_PATIENCE_MS) &&
+			!dbos_copy_may_come(MyDatabaseId, GetSessionUserId()))
 			leave = worker->leave = true;
 	}
 	DBOS_TASK_UNLOCK();
@@ -498,11 +520,13 @@ dbos_executor_round(void)
 			write_profile();
 		return true;
 	}
+	if (naside == 0 && run_copy())
+		return true;
 	dbos_company_rest();
 	due = dbos_profile_due(GetCurrentTimestamp(), true);
 	if (due == 0)
 		write_profile();
-	patience = naside > 0 ? ASIDE_MS : IDLE_PATIENCE_MS;
+	patience = naside > 0 ? ASIDE_MS : COPY_LOOK_MS;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 due > 0 ? Min(due, patience) : patience, PG_WAIT_EXTENSION);
 	return true;

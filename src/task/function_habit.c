@@ -46,6 +46,7 @@ typedef struct Habit
 	uint64		generation;		/* of what it says; an older one says nothing */
 	bool		batched;		/* by its language, or as dbos.alter_function() says */
 	bool		vouched_for;	/* it says so */
+	bool		idempotent;		/* dbos.alter_function() says so */
 	bool		unfit;			/* was seen to do what company does not bear */
 	int			clean_runs;		/* successes in a row, up to a limit */
 	double		run_us;			/* running mean of a run's time */
@@ -96,10 +97,10 @@ language_is_seen_through(Oid function)
 
 /* What dbos.alter_function() said, if anything. */
 static bool
-option_of(const char *identity, bool *batch)
+option_of(const char *identity, bool *batch, bool *idempotent)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT batch FROM dbos.function_option WHERE function OPERATOR(pg_catalog.=) $1",
+		.sql = "SELECT batch, idempotent FROM dbos.function_option WHERE function OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {TEXTOID},
 	};
@@ -108,8 +109,16 @@ option_of(const char *identity, bool *batch)
 	bool		null = true;
 
 	dbos_owner_begin(&scope);
+	*idempotent = false;
 	if (dbos_plan_execute(&plan, &value, NULL, true, 1) > 0)
-		*batch = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+	{
+		Datum		said = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null);
+
+		*idempotent = !null && DatumGetBool(said);
+		said = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+		if (!null)
+			*batch = DatumGetBool(said);
+	}
 	dbos_owner_end(&scope);
 	return !null;
 }
@@ -130,12 +139,13 @@ habit_of(Oid function, const char *identity)
 	uint64		before = generation;
 	bool		batched;
 	bool		told;
+	bool		idempotent;
 
 	if (habit != NULL)
 		return habit;
 	options_relation = dbos_relation_oid("function_option");
 	batched = language_is_seen_through(function);
-	told = option_of(identity, &batched);
+	told = option_of(identity, &batched, &idempotent);
 	habit = hash_search(habits, &function, HASH_ENTER, NULL);
 	memset(habit, 0, sizeof(*habit));
 	habit->function = function;
@@ -143,6 +153,7 @@ habit_of(Oid function, const char *identity)
 	habit->generation = before;
 	habit->batched = batched;
 	habit->vouched_for = told && batched;
+	habit->idempotent = idempotent;
 	if (habit->vouched_for)
 		habit->clean_runs = CLEAN_RUNS;
 	return habit;
@@ -168,6 +179,14 @@ dbos_habit_known_to_bear_company(Oid function)
 	const Habit *habit = habit_find(function);
 
 	return habit != NULL && bears_company(habit);
+}
+
+bool
+dbos_habit_idempotent(Oid function)
+{
+	const Habit *habit = habit_find(function);
+
+	return habit != NULL && habit->idempotent;
 }
 
 bool

@@ -21,6 +21,9 @@ extern bool dbos_habit_known_to_bear_company(Oid function);
 /* Whether dbos.alter_function() says that its effects may be repeated. */
 extern bool dbos_habit_vouched_for(Oid function);
 
+/* Whether it says that the function may run twice where one run counts; of one that was asked for its company. */
+extern bool dbos_habit_idempotent(Oid function);
+
 /* What has just happened: nothing is remembered of a function that was changed meanwhile. */
 extern void dbos_habit_ran(Oid function, int64 us);
 extern void dbos_habit_failed(Oid function);

@@ -29,25 +29,29 @@ function_named(const char *name)
 	return DatumGetObjectId(DirectFunctionCall1(regprocin, CStringGetDatum(name)));
 }
 
+/* What is not said stays as it was; when nothing is, all is forgotten. */
 static void
-write_option(const char *identity, bool batch, bool told)
+write_options(const char *identity, FunctionCallInfo fcinfo)
 {
 	static DbosPlan keep = {
-		.sql = "INSERT INTO dbos.function_option (function, batch) VALUES ($1, $2)"
-		" ON CONFLICT (function) DO UPDATE SET batch = EXCLUDED.batch",
-		.nargs = 2,
-		.argtypes = {TEXTOID, BOOLOID},
+		.sql = "INSERT INTO dbos.function_option AS o (function, batch, idempotent) VALUES ($1, $2, $3)"
+		" ON CONFLICT (function) DO UPDATE SET batch = COALESCE(EXCLUDED.batch, o.batch),"
+		" idempotent = COALESCE(EXCLUDED.idempotent, o.idempotent)",
+		.nargs = 3,
+		.argtypes = {TEXTOID, BOOLOID, BOOLOID},
 	};
 	static DbosPlan forget = {
 		.sql = "DELETE FROM dbos.function_option WHERE function OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {TEXTOID},
 	};
-	Datum		values[2] = {CStringGetTextDatum(identity), BoolGetDatum(batch)};
+	Datum		values[3] = {CStringGetTextDatum(identity), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	char		nulls[3] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', PG_ARGISNULL(2) ? 'n' : ' '};
+	bool		told = !PG_ARGISNULL(1) || !PG_ARGISNULL(2);
 	DbosOwnerScope scope;
 
 	dbos_owner_begin(&scope);
-	(void) dbos_plan_execute(told ? &keep : &forget, values, NULL, false, 0);
+	(void) dbos_plan_execute(told ? &keep : &forget, values, told ? nulls : NULL, false, 0);
 	dbos_owner_end(&scope);
 	dbos_function_options_changed();
 }
@@ -70,7 +74,6 @@ dbos_alter_function(PG_FUNCTION_ARGS)
 				errmsg("function \"%s\" does not exist", text_to_cstring(PG_GETARG_TEXT_PP(0))));
 	if (!dbos_function_owned(function, GetUserId()) && !dbos_is_admin(GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FUNCTION, get_func_name(function));
-	write_option(format_procedure_qualified(function),
-				 PG_ARGISNULL(1) ? false : PG_GETARG_BOOL(1), !PG_ARGISNULL(1));
+	write_options(format_procedure_qualified(function), fcinfo);
 	PG_RETURN_VOID();
 }

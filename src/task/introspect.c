@@ -136,7 +136,7 @@ worker_state_name(const DbosWorker *worker)
 		case DBOS_WORKER_IDLE:
 			return "idle";
 		case DBOS_WORKER_RUNNING:
-			return "running";
+			return worker->copy_of != 0 ? "copying" : "running";
 		case DBOS_WORKER_WAITING:
 			return "waiting";
 	}
@@ -169,9 +169,9 @@ dbos_list_workers(PG_FUNCTION_ARGS)
 		nulls[3] = worker->session_role == InvalidOid;
 		values[4] = CStringGetTextDatum(worker_state_name(worker));
 		values[5] = TimestampTzGetDatum(worker->since);
-		values[6] = Int64GetDatum(worker->task);
+		values[6] = Int64GetDatum(worker->copy_of != 0 ? worker->copy_of : worker->task);
 		/* Ids of tasks mean something in their own database alone. */
-		nulls[6] = worker->task == 0 || worker->database != MyDatabaseId;
+		nulls[6] = (worker->task == 0 && worker->copy_of == 0) || worker->database != MyDatabaseId;
 		values[7] = Int64GetDatum(worker->tasks_done);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}

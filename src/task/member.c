@@ -30,6 +30,7 @@
 #include "function_habit.h"
 #include "member.h"
 #include "session.h"
+#include "speculation.h"
 
 /* A body that swallows its cancel is told again this often, and ended at last. */
 #define STOP_REPEAT_MS 500
@@ -117,19 +118,13 @@ dbos_member_start(DbosMember *member, int64 id, bool follows)
 	member->buffers_before = pgBufferUsage;
 }
 
-bool
-dbos_member_claim(DbosMember *member)
+/* Reads what its row says; false when the task is not there for this login to run. */
+static bool
+read_task(DbosMember *member)
 {
-	Datum	   *values;
-	bool	   *nulls;
+	Datum	   *values = member->row.slot->tts_values;
+	bool	   *nulls = member->row.slot->tts_isnull;
 
-	if (!dbos_task_row_lock(member->id, LockWaitSkip, &member->row))
-	{
-		member->busy = member->row.busy;
-		return false;
-	}
-	values = member->row.slot->tts_values;
-	nulls = member->row.slot->tts_isnull;
 	member->role = DatumGetObjectId(values[TASK_ROLE]);
 	member->queue_id = DatumGetInt32(values[TASK_QUEUE_ID]);
 	member->container = DatumGetInt32(values[TASK_CONTAINER_ID]);
@@ -140,14 +135,41 @@ dbos_member_claim(DbosMember *member)
 		member->timeout_ms = Max(milliseconds_of(values[TASK_TIMEOUT]), 1);
 	member->deadline = nulls[TASK_DEADLINE] ? 0 : DatumGetTimestampTz(values[TASK_DEADLINE]);
 	member->submitted_at = DatumGetTimestampTz(values[TASK_SUBMITTED_AT]);
-	if (DatumGetBool(values[TASK_HELD]) ||
-		DatumGetObjectId(values[TASK_SESSION_ROLE]) != GetSessionUserId())
+	return !DatumGetBool(values[TASK_HELD]) &&
+		DatumGetObjectId(values[TASK_SESSION_ROLE]) == GetSessionUserId();
+}
+
+bool
+dbos_member_claim(DbosMember *member)
+{
+	if (!dbos_task_row_lock(member->id, LockWaitSkip, &member->row))
+	{
+		member->busy = member->row.busy;
+		return false;
+	}
+	if (!read_task(member))
 	{
 		dbos_task_row_close(&member->row);
 		return false;
 	}
 	member->cancelled = dbos_task_row_cancelled(member->id);
 	return true;
+}
+
+bool
+dbos_member_copy(DbosMember *member)
+{
+	bool		runs;
+
+	if (!dbos_task_row_read(member->id, &member->row))
+		return false;
+	member->copy = true;
+	member->attempts_before = DatumGetInt32(member->row.slot->tts_values[TASK_ATTEMPT]);
+	member->crashes_before = DatumGetInt32(member->row.slot->tts_values[TASK_CRASHES]);
+	runs = read_task(member) && member->kind == 'f';
+	dbos_task_row_close(&member->row);
+	member->row.relation = NULL;
+	return runs;
 }
 
 Jsonb *
@@ -320,6 +342,8 @@ dbos_member_run(DbosMember *member, bool others_wait, const DbosSample *sample)
 		result = run_inside(member, others_wait);
 	/* A body may have made the transaction read only; that binds its own statements. */
 	XactReadOnly = false;
+	if (member->copy)
+		dbos_copy_overtake(member);
 	dbos_member_end(member, DBOS_SUCCEEDED, result, NULL);
 	if (sample->taken)
 		record_decision(member, sample);

@@ -42,6 +42,9 @@ typedef struct DbosMember
 	TimestampTz submitted_at;
 	bool		cancelled;
 	bool		busy;			/* not claimed: another transaction has its row */
+	bool		copy;			/* somebody else runs it too: its row is locked at the end (speculation.c) */
+	int32		attempts_before;	/* of a copy: what its row said when it began */
+	int32		crashes_before;
 	bool		ready;			/* not claimed: neither is there, nor its login's, when false */
 	DbosTaskRow row;
 	Oid			function_oid;	/* once it was resolved */
@@ -65,6 +68,9 @@ extern void dbos_member_install(void);
 /* Begins an attempt, which follows another one's end at once or not; then locks the row and reads the task: false when it cannot be had. */
 extern void dbos_member_start(DbosMember *member, int64 id, bool follows);
 extern bool dbos_member_claim(DbosMember *member);
+
+/* The same without the lock, of a task that another worker runs. */
+extern bool dbos_member_copy(DbosMember *member);
 
 /*
  * What is wrong with the task before it runs: NULL, or the error it ends with.  The

@@ -458,7 +458,7 @@ tell_cancel(int64 task)
 	{
 		DbosWorker *worker = dbos_worker_slot(i);
 
-		if (worker->task != task || worker->database != MyDatabaseId || worker->pid == 0 ||
+		if ((worker->task != task && worker->copy_of != task) || worker->database != MyDatabaseId || worker->pid == 0 ||
 			(worker->state != DBOS_WORKER_RUNNING && worker->state != DBOS_WORKER_WAITING))
 			continue;
 		worker->cancel = true;

@@ -90,6 +90,11 @@ typedef struct DbosWorker
 	uint64		partition;		/* of the task, or of the first of those in hand */
 	int32		priority;
 	int64		task;			/* running; 0: none */
+	int64		copy_of;		/* runs a second time here; task is 0 then (speculation.c) */
+	bool		copyable;		/* the running task may be copied */
+	bool		copied;			/* it is, or was */
+	bool		gives_way;		/* its copy is ready, and was first */
+	TimestampTz copy_look_at;	/* when to look whether it is to be copied */
 	int64		tasks_done;
 	TimestampTz since;			/* of the state */
 	TimestampTz serving_since;	/* first claim after the start */

@@ -203,13 +203,8 @@ fetch_and_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
 	return locked;
 }
 
-/*
- * Locks the row of a task; false when there is none, or, with LockWaitSkip, when
- * another transaction has it.  The caller closes it; its lock stays.  It holds no
- * buffer: user code may run as long as it likes before the row is moved.
- */
-bool
-dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
+static void
+open_row(DbosTaskRow *row)
 {
 	row->busy = false;
 	row->relation = kept_open.task;
@@ -219,7 +214,13 @@ dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
 		elog(ERROR, "dbos.task has %d columns, not %d",
 			 RelationGetDescr(row->relation)->natts, TASK_COLUMNS);
 	row->slot = table_slot_create(row->relation, NULL);
-	if (!fetch_and_lock(task, wait, row))
+}
+
+/* What was fetched is ours, without a buffer; false, and closed, when nothing was. */
+static bool
+keep_row(DbosTaskRow *row, bool fetched)
+{
+	if (!fetched)
 	{
 		dbos_task_row_close(row);
 		return false;
@@ -227,6 +228,31 @@ dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
 	ExecMaterializeSlot(row->slot);
 	slot_getallattrs(row->slot);
 	return true;
+}
+
+/*
+ * Locks the row of a task; false when there is none, or, with LockWaitSkip, when
+ * another transaction has it.  The caller closes it; its lock stays.  It holds no
+ * buffer: user code may run as long as it likes before the row is moved.
+ */
+bool
+dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row)
+{
+	open_row(row);
+	return keep_row(row, fetch_and_lock(task, wait, row));
+}
+
+bool
+dbos_task_row_read(int64 task, DbosTaskRow *row)
+{
+	bool		found;
+
+	open_row(row);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = fetch_task(row->relation, task, GetActiveSnapshot(), row->slot);
+	found = keep_row(row, found);
+	PopActiveSnapshot();
+	return found;
 }
 
 void

@@ -55,6 +55,7 @@ typedef struct DbosTaskRow
 } DbosTaskRow;
 
 extern bool dbos_task_row_lock(int64 task, LockWaitPolicy wait, DbosTaskRow *row);
+extern bool dbos_task_row_read(int64 task, DbosTaskRow *row);	/* not locked */
 extern void dbos_task_row_move(DbosTaskRow *row, const char *state, Jsonb *result, Jsonb *error,
 							   const DbosAttempt *attempt, TimestampTz now);
 extern void dbos_task_row_close(DbosTaskRow *row);

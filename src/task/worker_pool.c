@@ -44,6 +44,7 @@
 #include "utils/timestamp.h"
 
 #include "tables_only.h"
+#include "speculation.h"
 #include "task.h"
 
 /* Kept out of base backups and cleared by nobody but us. */
@@ -242,7 +243,9 @@ worker_exit(int code, Datum arg)
 	}
 	if (worker->is_scheduler && database != NULL && database->scheduler == dbos_my_worker)
 		database->scheduler = DBOS_NOBODY;
+	dbos_copies_forget(worker);
 	worker->task = 0;
+	worker->copy_of = 0;
 	worker->pid = 0;
 	worker->proc_number = DBOS_NOBODY;
 	worker->state = DBOS_WORKER_FREE;
@@ -628,6 +631,10 @@ choose_start(TimestampTz now, Oid *database, Oid *session_role, bool *is_schedul
 		*is_scheduler = false;
 		return slot;
 	}
+	*is_scheduler = false;
+	if (dbos_copy_wants_worker(now, worker_comes, database, session_role) &&
+		!login_refused(*database, *session_role) && dbos_cpu_has_room(now))
+		return reserve_slot(*database, *session_role, false);
 	return DBOS_NOBODY;
 }
 

@@ -71,6 +71,14 @@ SELECT dbos.alter_function('regress_function_owner.note');
 SELECT dbos.alter_function('regress_function_owner.twice(text)', batch => NULL);
 SELECT dbos.alter_function('regress_function_owner.lowered', batch => NULL);
 SELECT count(*) FROM dbos.function_option;
+-- What is not said stays.
+SELECT dbos.alter_function('regress_function_owner.note', idempotent => true);
+SELECT dbos.alter_function('regress_function_owner.note', batch => false);
+SELECT * FROM dbos.function_option ORDER BY 1;
+SELECT dbos.alter_function('regress_function_owner.note', idempotent => false);
+SELECT * FROM dbos.function_option ORDER BY 1;
+SELECT dbos.alter_function('regress_function_owner.note');
+SELECT * FROM dbos.function_option ORDER BY 1;
 SET client_min_messages = warning;
 DROP SCHEMA regress_function_owner CASCADE;
 DROP TABLE mine;
