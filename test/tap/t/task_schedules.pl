@@ -59,8 +59,9 @@ for my $round (1 .. $kills)
 	if ($choice < 0.6)
 	{
 		my $pid = $node->safe_psql('postgres', q{SELECT pid FROM dbos.workers ORDER BY kind = 'scheduler' DESC, random() LIMIT 1});
-		kill('KILL', $pid) if $pid =~ /^\d+$/;
-		$node->poll_query_until('postgres', 'SELECT true');
+		my $log = -s $node->logfile;
+		# Until the next start, not while the server still answers.
+		$node->wait_for_log(qr/database system is ready to accept connections/, $log) if $pid =~ /^\d+$/ && kill('KILL', $pid);
 	}
 	else
 	{

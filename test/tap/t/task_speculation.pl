@@ -145,13 +145,9 @@ for my $kill (1 .. $kills)
 	elsif ($choice < 0.9)
 	{
 		my $pid = $node->safe_psql('postgres', q{SELECT pid FROM dbos.workers WHERE kind = 'executor' ORDER BY state, random() LIMIT 1});
-		if ($pid =~ /^\d+$/)
-		{
-			my $log = -s $node->logfile;
-			kill('KILL', $pid);
-			# Of the next start, not of what the server still answers.
-			$node->wait_for_log(qr/database system is ready to accept connections/, $log);
-		}
+		my $log = -s $node->logfile;
+		# Until the next start, not while the server still answers.
+		$node->wait_for_log(qr/database system is ready to accept connections/, $log) if $pid =~ /^\d+$/ && kill('KILL', $pid);
 	}
 	else
 	{
