@@ -62,7 +62,7 @@ CREATE TABLE dbos.task
 COMMENT ON TABLE dbos.task IS 'tasks that have not ended; read dbos.tasks';
 COMMENT ON COLUMN dbos.task.held IS 'not in the ready order: delayed until run_at, or waiting for other tasks';
 COMMENT ON COLUMN dbos.task.unmet IS 'dependencies that have not succeeded yet';
-COMMENT ON COLUMN dbos.task.kind IS 'f: function, s: SQL text, m: waits for the tasks of a map';
+COMMENT ON COLUMN dbos.task.kind IS 'f: function, s: SQL text, m: waits for the tasks of a map, g: function that starts with its gang';
 -- Ready tasks, read in windows by the scheduler.  No column of these changes when a task runs.
 CREATE INDEX task_ready ON dbos.task (queue_id, session_role, priority, id) WHERE NOT held AND partition_key IS NULL;
 CREATE INDEX task_partition ON dbos.task (queue_id, session_role,

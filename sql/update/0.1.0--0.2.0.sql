@@ -17,4 +17,4 @@ CREATE INDEX task_ready ON dbos.task (queue_id, session_role, priority, id) WHER
 CREATE INDEX task_partition ON dbos.task (queue_id, session_role,
 	(pg_catalog.hashtextextended(partition_key COLLATE pg_catalog."C", 0) OPERATOR(pg_catalog.|) 1), priority, id)
 	WHERE NOT held AND partition_key IS NOT NULL;
-COMMENT ON COLUMN dbos.task.kind IS 'f: function, s: SQL text, m: waits for the tasks of a map';
+COMMENT ON COLUMN dbos.task.kind IS 'f: function, s: SQL text, m: waits for the tasks of a map, g: function that starts with its gang';

@@ -27,6 +27,7 @@
 #include "batch.h"
 #include "company.h"
 #include "function_habit.h"
+#include "gang.h"
 #include "session.h"
 #include "speculation.h"
 
@@ -129,8 +130,8 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	if (member.kind == 'f')
 	{
 		dbos_member_resolve(&member);
-		company = bears_company() && !turn->copy;
-		if (!turn->copy && dbos_habit_idempotent(member.call->function))
+		company = bears_company() && !turn->copy && !member.gang;
+		if (!turn->copy && !member.gang && dbos_habit_idempotent(member.call->function))
 			dbos_copies_allow();
 	}
 	turn->alone |= !company;
@@ -164,6 +165,35 @@ run_member(DbosHand *hand, Batch *batch, const DbosSample *sample)
 	return true;
 }
 
+/*
+ * The claimed task starts with the others of its gang; false when it does not start now: the
+ * turn is left for a transaction that it comes first in, or goes back.
+ */
+static bool
+start_with_gang(DbosHand *hand, Batch *batch)
+{
+	DbosTurn   *turn = &hand->turns[batch->at];
+	bool		starts = false;
+
+	if (batch->at == hand->next)
+	{
+		turn->alone = true;
+		/* The others of the hand are perhaps those that it will wait for. */
+		dbos_turn_runs_alone(batch->at);
+		starts = member.cancelled || dbos_gang_start(member.id);
+		if (!starts)
+		{
+			turn->state = DBOS_TURN_GONE;
+			turn->wanted = true;
+		}
+	}
+	if (!starts)
+		dbos_task_row_close(&member.row);
+	else
+		dbos_member_starts_now(&member);
+	return starts;
+}
+
 /* Brings the turn into the transaction; false when the transaction ends before it. */
 static bool
 take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
@@ -190,6 +220,8 @@ take_turn(DbosHand *hand, Batch *batch, const DbosSample *sample)
 		turn->state = member.busy ? DBOS_TURN_BUSY : DBOS_TURN_GONE;
 		return true;
 	}
+	if (member.kind == DBOS_KIND_GANG && !start_with_gang(hand, batch))
+		return turn->state != DBOS_TURN_WAITS;
 	batch->stage = STAGE_THEIRS;
 	dbos_stop_point("task claimed");
 	joined = run_member(hand, batch, sample);

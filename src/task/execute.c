@@ -24,6 +24,7 @@
 #include "company.h"
 #include "function_habit.h"
 #include "function_profile.h"
+#include "gang.h"
 #include "session.h"
 #include "speculation.h"
 #include "tables_only.h"
@@ -73,6 +74,7 @@ dbos_turn_begins(DbosHand *hand, int turn)
 		told = worker->cancel;
 		worker->cancel = false;
 		dbos_copies_forget(worker);
+		dbos_gang_leave(worker);
 		worker->task = key.id;
 		worker->priority = key.priority;
 		worker->started_at = GetCurrentTimestamp();
@@ -213,6 +215,7 @@ release_hand(void)
 		worker->tasks_done++;
 		dbos_worker_note(0);
 		dbos_tables_put_back();
+		dbos_gang_ended_by_locks();
 		(void) kill(MyProcPid, 0);
 		return;
 	}
@@ -222,6 +225,7 @@ release_hand(void)
 	worker->state = DBOS_WORKER_IDLE;
 	dbos_run_queue_done(worker);
 	dbos_copies_forget(worker);
+	dbos_gang_leave(worker);
 	worker->task = 0;
 	worker->copy_of = 0;
 	worker->queue_slot = DBOS_NOBODY;

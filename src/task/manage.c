@@ -276,7 +276,9 @@ dbos_retry(PG_FUNCTION_ARGS)
 		" args, parent_id, idempotency_key, partition_key, attributes)"
 		" SELECT (id OPERATOR(pg_catalog.&) 15)::pg_catalog.int2, id, queue_id, session_role, role, container_id, priority,"
 		" false, 0, NULL, submitted_at, 0, max_attempts, 0, retry_delay, retry_backoff, timeout,"
-		" CASE WHEN deadline OPERATOR(pg_catalog.>) $2 THEN deadline END, kind, function, args, parent_id,"
+		" CASE WHEN deadline OPERATOR(pg_catalog.>) $2 THEN deadline END,"
+		/* Alone: the others of its gang are not tried again. */
+		" CASE kind WHEN 'g' THEN 'f' ELSE kind END, function, args, parent_id,"
 		" idempotency_key, partition_key, attributes FROM gone"
 		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS ", t.kind",
 		.nargs = 2,

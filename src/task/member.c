@@ -156,6 +156,16 @@ dbos_member_claim(DbosMember *member)
 	return true;
 }
 
+void
+dbos_member_starts_now(DbosMember *member)
+{
+	look_at_usage();
+	member->attempt.started_at = last_looked;
+	member->usage_before = last_usage;
+	member->kind = 'f';
+	member->gang = true;
+}
+
 bool
 dbos_member_copy(DbosMember *member)
 {

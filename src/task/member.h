@@ -42,6 +42,7 @@ typedef struct DbosMember
 	TimestampTz submitted_at;
 	bool		cancelled;
 	bool		busy;			/* not claimed: another transaction has its row */
+	bool		gang;			/* it started with others, and nobody runs it in their place */
 	bool		copy;			/* somebody else runs it too: its row is locked at the end (speculation.c) */
 	int32		attempts_before;	/* of a copy: what its row said when it began */
 	int32		crashes_before;
@@ -69,7 +70,10 @@ extern void dbos_member_install(void);
 extern void dbos_member_start(DbosMember *member, int64 id, bool follows);
 extern bool dbos_member_claim(DbosMember *member);
 
-/* The same without the lock, of a task that another worker runs. */
+/* It has waited for the others of its gang since, and is run like any function from now on. */
+extern void dbos_member_starts_now(DbosMember *member);
+
+/* The same as a claim, without the lock, of a task that another worker runs. */
 extern bool dbos_member_copy(DbosMember *member);
 
 /*

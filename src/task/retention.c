@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "function_profile.h"
+#include "gang.h"
 #include "map.h"
 #include "schedule.h"
 #include "scheduler.h"
@@ -111,6 +112,7 @@ dbos_history_retain(void *unused)
 	delete_older(&decisions, limit);
 	(void) dbos_plan_execute(&cancellations, NULL, NULL, false, 0);
 	dbos_maps_forget();
+	dbos_gangs_forget();
 	dbos_profiles_forget(limit);
 	dbos_schedule_runs_forget(limit);
 	dbos_owner_end(&scope);

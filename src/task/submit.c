@@ -10,10 +10,12 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 
+#include "gang.h"
 #include "submission.h"
 
 PG_FUNCTION_INFO_V1(dbos_submit);
 PG_FUNCTION_INFO_V1(dbos_submit_many);
+PG_FUNCTION_INFO_V1(dbos_submit_gang);
 PG_FUNCTION_INFO_V1(dbos_submit_sql);
 PG_FUNCTION_INFO_V1(dbos_guard_task);
 
@@ -59,9 +61,9 @@ dbos_submit_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(dbos_submission_one(&submission, 's', command, args));
 }
 
-/* dbos.submit_many(function, args[], options...): the tasks' ids, in the order of args. */
-Datum
-dbos_submit_many(PG_FUNCTION_ARGS)
+/* A task for each document of the second argument; the tasks' ids, in their order. */
+static void
+submit_documents(FunctionCallInfo fcinfo, const char *command, char kind)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	DbosSubmission	submission;
@@ -74,7 +76,7 @@ dbos_submit_many(PG_FUNCTION_ARGS)
 	MemoryContext round;
 	MemoryContext caller;
 
-	dbos_submit_allowed("dbos.submit_many()");
+	dbos_submit_allowed(command);
 	name = dbos_submit_name(fcinfo);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -95,9 +97,11 @@ dbos_submit_many(PG_FUNCTION_ARGS)
 					errmsg("the arguments of a task must not be null"),
 					errdetail("Element %d of the array is null.", i + 1));
 	dbos_submission_read(&submission, fcinfo, 2, DBOS_WITHOUT_KEY);
+	if (kind == DBOS_KIND_GANG)
+		dbos_gang_check(&submission.queue, submission.partition_key != NULL, count);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (count == 0)
-		return (Datum) 0;
+		return;
 
 	ids = palloc(sizeof(int64) * count);
 	caller = CurrentMemoryContext;
@@ -115,7 +119,7 @@ dbos_submit_many(PG_FUNCTION_ARGS)
 		args = DatumGetJsonbP(elements[i]);
 		call = dbos_submit_resolve(name, args, submission.role);
 		ids[i] = nextval_internal(submission.sequence, false);
-		dbos_submission_insert(&submission, ids[i], 'f', call->identity, args);
+		dbos_submission_insert(&submission, ids[i], kind, call->identity, args);
 		MemoryContextSwitchTo(caller);
 		if (submission.nslots == submission.space || i == count - 1)
 		{
@@ -126,9 +130,26 @@ dbos_submit_many(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
 	}
 	dbos_submission_close(&submission);
+	if (kind == DBOS_KIND_GANG)
+		dbos_gang_write(ids, count);
 	dbos_submission_depend(&submission, ids, count);
 	dbos_warn_without_workers(submission.now);
 	MemoryContextDelete(round);
+}
+
+/* dbos.submit_many(function, args[], options...). */
+Datum
+dbos_submit_many(PG_FUNCTION_ARGS)
+{
+	submit_documents(fcinfo, "dbos.submit_many()", 'f');
+	return (Datum) 0;
+}
+
+/* dbos.submit_gang(function, args[], options...). */
+Datum
+dbos_submit_gang(PG_FUNCTION_ARGS)
+{
+	submit_documents(fcinfo, "dbos.submit_gang()", DBOS_KIND_GANG);
 	return (Datum) 0;
 }
 

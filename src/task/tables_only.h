@@ -21,7 +21,11 @@ typedef enum DbosOnlyOne
 	DBOS_ONLY_QUEUE_PLACE,		/* (queue, n): the n-th place of a queue with a limit */
 	DBOS_ONLY_PARTITION_PLACE,	/* (hash, n): the n-th place of a partition with a limit */
 	DBOS_ONLY_SIGNAL,			/* (pid, 0): who signals it, or goes on to its next task */
-	DBOS_ONLY_BLOCKER			/* (database, 0): whose statement keeps workers away */
+	DBOS_ONLY_BLOCKER,			/* (database, 0): whose statement keeps workers away */
+	DBOS_ONLY_GANG_DOOR,		/* gang: who comes, goes or looks */
+	DBOS_ONLY_GANG_MEMBER,		/* id: who waits for the others of its gang */
+	DBOS_ONLY_GANG_STARTS,		/* gang: who tells the others to start */
+	DBOS_ONLY_GANG_RUNS			/* id: who has started it */
 } DbosOnlyOne;
 
 extern bool dbos_only_try(DbosOnlyOne kind, uint32 high, uint32 low);

@@ -22,7 +22,7 @@ tag_of(DbosOnlyOne kind, uint32 high, uint32 low)
 {
 	LOCKTAG		tag;
 	bool		cluster = kind != DBOS_ONLY_TASK && kind != DBOS_ONLY_QUEUE_PLACE &&
-		kind != DBOS_ONLY_PARTITION_PLACE;
+		kind != DBOS_ONLY_PARTITION_PLACE && kind < DBOS_ONLY_GANG_DOOR;
 
 	SET_LOCKTAG_ADVISORY(tag, cluster ? InvalidOid : MyDatabaseId, high, low, (uint16) kind);
 	return tag;

@@ -90,6 +90,8 @@ typedef struct DbosWorker
 	uint64		partition;		/* of the task, or of the first of those in hand */
 	int32		priority;
 	int64		task;			/* running; 0: none */
+	int64		gang;			/* that the running task is a member of (gang.c); 0: none */
+	bool		gang_waits;		/* the worker waits for the others of it */
 	int64		copy_of;		/* runs a second time here; task is 0 then (speculation.c) */
 	bool		copyable;		/* the running task may be copied */
 	bool		copied;			/* it is, or was */

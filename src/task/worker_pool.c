@@ -44,6 +44,7 @@
 #include "utils/timestamp.h"
 
 #include "tables_only.h"
+#include "gang.h"
 #include "speculation.h"
 #include "task.h"
 
@@ -244,6 +245,7 @@ worker_exit(int code, Datum arg)
 	if (worker->is_scheduler && database != NULL && database->scheduler == dbos_my_worker)
 		database->scheduler = DBOS_NOBODY;
 	dbos_copies_forget(worker);
+	dbos_gang_leave(worker);
 	worker->task = 0;
 	worker->copy_of = 0;
 	worker->pid = 0;
@@ -618,7 +620,9 @@ choose_start(TimestampTz now, Oid *database, Oid *session_role, bool *is_schedul
 		entry = dbos_database_find(track->database, false);
 		if (entry == NULL || entry->state != DBOS_DATABASE_ACTIVE)
 			continue;
-		if (worker_is_busy(track->database, track->session_role) && !dbos_cpu_has_room(now))
+		/* A gang starts with all that it needs, or not at all. */
+		if (worker_is_busy(track->database, track->session_role) && !dbos_cpu_has_room(now) &&
+			!dbos_gang_waits(track->database, track->session_role))
 			continue;
 		slot = reserve_slot(track->database, track->session_role, false);
 		if (slot == DBOS_NOBODY)
