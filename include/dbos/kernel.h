@@ -38,6 +38,7 @@
 /* ---- settings.c: every setting of dbos, each with the reason why it exists ---- */
 
 extern int	dbos_max_workers;
+extern int	dbos_alert_after;
 extern int	dbos_task_crash_limit;
 extern int	dbos_task_history_days;
 extern int	dbos_task_history_megabytes;

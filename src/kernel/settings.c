@@ -17,6 +17,7 @@
 
 int			dbos_max_workers = -1;
 int			dbos_task_crash_limit = 5;
+int			dbos_alert_after = 60;
 int			dbos_task_history_days = 30;
 int			dbos_task_history_megabytes = 10240;
 int			dbos_task_queue_entries = 65536;
@@ -46,6 +47,14 @@ dbos_settings_define(void)
 							"The greater of this and the task's max_attempts applies.",
 							&dbos_task_crash_limit, 5, 1, INT_MAX,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* What is long, who waits for it decides. */
+	DefineCustomIntVariable("dbos.alert_after",
+							"How long ready tasks of a queue wait, with none of it running, before that is a trouble.",
+							"Open transactions may last five times as long, dead rows ten times. It is also how often is looked for"
+							" what dbos.alerts shall tell; 0 looks never.",
+							&dbos_alert_after, 60, 0, INT_MAX / 10,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
 	/* How long the past must be kept is law or custom, not a measurement. */
 	DefineCustomIntVariable("dbos.task_history_days",

@@ -29,6 +29,7 @@
 #include "speculation.h"
 #include "tables_only.h"
 #include "task.h"
+#include "worker_load.h"
 
 /* An executor without work leaves after this. */
 #define IDLE_PATIENCE_MS 10000
@@ -207,11 +208,12 @@ static void
 release_hand(void)
 {
 	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
+	TimestampTz now = GetCurrentTimestamp();
 	bool		told;
 
 	if (dbos_task_shared == NULL)
 	{
-		worker->since = GetCurrentTimestamp();
+		worker->since = now;
 		worker->tasks_done++;
 		dbos_worker_note(0);
 		dbos_tables_put_back();
@@ -230,7 +232,8 @@ release_hand(void)
 	worker->copy_of = 0;
 	worker->queue_slot = DBOS_NOBODY;
 	worker->cancel = false;
-	worker->since = GetCurrentTimestamp();
+	dbos_worker_load_add(worker, hand.next, now);
+	worker->since = now;
 	worker->tasks_done += hand.next;
 	settle_hand(worker);
 	DBOS_TASK_UNLOCK();

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "function_profile.h"
+#include "alert.h"
 #include "gang.h"
 #include "map.h"
 #include "schedule.h"
@@ -115,5 +116,6 @@ dbos_history_retain(void *unused)
 	dbos_gangs_forget();
 	dbos_profiles_forget(limit);
 	dbos_schedule_runs_forget(limit);
+	dbos_alerts_forget(limit);
 	dbos_owner_end(&scope);
 }

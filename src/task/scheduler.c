@@ -36,6 +36,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "alert.h"
 #include "map.h"
 #include "schedule.h"
 #include "scheduler.h"
@@ -761,6 +762,19 @@ find_cancellations(void *argument)
 	dbos_owner_end(&scope);
 }
 
+/* Looks for troubles now and then; when it does so next, or 0. */
+static TimestampTz
+watch(TimestampTz now, TimestampTz *watched_at)
+{
+	TimestampTz due = dbos_alerts_due(*watched_at);
+
+	if (due == 0 || due > now)
+		return due;
+	dbos_do_duty("look for troubles", dbos_alerts_watch, NULL);
+	*watched_at = now;
+	return dbos_alerts_due(now);
+}
+
 /* Interrupts the tasks that were told to stop, again now and then. */
 static void
 deliver_cancellations(void)
@@ -787,6 +801,7 @@ start_executors(void *argument)
 static bool
 round_by_tables(void)
 {
+	static TimestampTz watched_at = 0;
 	DbosDeadNote dead[DBOS_MAX_CRASHES];
 	int			count;
 	bool		work = false;
@@ -810,6 +825,7 @@ round_by_tables(void)
 	dbos_do_duty("start executors", start_executors, &work);
 	now = GetCurrentTimestamp();
 	retain_history(now);
+	(void) watch(now, &watched_at);
 	if (work || count > 0)
 		last_work = now;
 	pgstat_report_stat(false);
@@ -837,6 +853,7 @@ dbos_scheduler_round(void)
 	DbosDatabase *database;
 	TimestampTz due = 0;
 	TimestampTz rest_ends;
+	TimestampTz watch_due;
 	TimestampTz now;
 	bool		did = false;
 	bool		more;
@@ -879,6 +896,9 @@ dbos_scheduler_round(void)
 	DBOS_TASK_UNLOCK();
 	if (rest_ends != 0 && (due == 0 || due > rest_ends))
 		due = rest_ends;
+	watch_due = watch(now, &my_database()->watched_at);
+	if (watch_due != 0 && (due == 0 || due > watch_due))
+		due = watch_due;
 	/* Once a day in any case, for the next day's partition. */
 	if (due == 0 || due > next_midnight(now))
 		due = next_midnight(now);

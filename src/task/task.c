@@ -22,11 +22,13 @@
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/procarray.h"
 #include "tcop/utility.h"
 #include "utils/timestamp.h"
 
 #include "dbos/container.h"
 
+#include "alert.h"
 #include "tables_only.h"
 #include "task.h"
 
@@ -266,12 +268,29 @@ task_xact_callback(XactEvent event, void *arg)
 
 /* ---- what the room says of itself ---- */
 
+/* A process gives its slot back under the lock, which is held. */
+static int
+count_lost_workers(void)
+{
+	int			lost = 0;
+
+	for (int i = 0; i < dbos_task_shared->nworkers; i++)
+	{
+		const DbosWorker *worker = dbos_worker_slot(i);
+
+		if (worker->state != DBOS_WORKER_FREE && worker->pid != 0 && BackendPidGetProc(worker->pid) == NULL)
+			lost++;
+	}
+	return lost;
+}
+
 static void
 report_health(DbosReport *rows)
 {
 	bool		no_slot;
 	bool		launcher = dbos_launcher_runs();
 	int			crashes = 0;
+	int			lost = 0;
 
 	if (dbos_task_shared == NULL)
 		no_slot = dbos_tables_slots_in_use();
@@ -280,6 +299,7 @@ report_health(DbosReport *rows)
 		DBOS_TASK_LOCK();
 		no_slot = dbos_task_shared->no_slot;
 		crashes = dbos_task_shared->ncrashes;
+		lost = count_lost_workers();
 		DBOS_TASK_UNLOCK();
 	}
 	dbos_health_row(rows, "task launcher", launcher,
@@ -288,8 +308,12 @@ report_health(DbosReport *rows)
 	dbos_health_row(rows, "task worker slots", !no_slot,
 					no_slot ? "The last start of a worker found all of max_worker_processes in use." : NULL,
 					no_slot ? "Raise max_worker_processes and restart the server." : NULL);
+	dbos_health_row(rows, "task workers", lost == 0,
+					lost == 0 ? NULL : psprintf("%d workers have a slot and no process.", lost),
+					lost == 0 ? NULL : "SELECT dbos.stop(); SELECT dbos.start(); and look into the server's log.");
 	dbos_health_row(rows, "task crashes", crashes == 0,
 					crashes == 0 ? NULL : "Crashed tasks wait for a scheduler to count them.", NULL);
+	dbos_trouble_report(rows);
 }
 
 static void

@@ -61,6 +61,7 @@ typedef struct DbosDatabase
 	bool		opened;			/* its lanes were looked for since the server started */
 	bool		blocked_tasks;	/* some task waits for others */
 	TimestampTz next_due;		/* when the scheduler is next wanted by the clock; 0: never */
+	TimestampTz watched_at;		/* when it was last looked for troubles (alert.c) */
 	TimestampTz probe_after;	/* not before this time, after a failed start */
 } DbosDatabase;
 
@@ -72,6 +73,14 @@ typedef enum DbosWorkerState
 	DBOS_WORKER_RUNNING,		/* next: idle, waiting, free */
 	DBOS_WORKER_WAITING			/* inside dbos.wait(), its place given up; next: running, free */
 } DbosWorkerState;
+
+/* Sums of a worker at some time. */
+typedef struct DbosLoad
+{
+	TimestampTz at;
+	int64		busy_us;		/* with tasks in hand */
+	int64		tasks;
+} DbosLoad;
 
 typedef struct DbosWorker
 {
@@ -98,6 +107,9 @@ typedef struct DbosWorker
 	bool		gives_way;		/* its copy is ready, and was first */
 	TimestampTz copy_look_at;	/* when to look whether it is to be copied */
 	int64		tasks_done;
+	DbosLoad	load;			/* up to its last hand's end, and earlier: worker_load.c */
+	DbosLoad	load_mark;
+	DbosLoad	load_before;
 	TimestampTz since;			/* of the state */
 	TimestampTz serving_since;	/* first claim after the start */
 	TimestampTz started_at;		/* of the running task */
