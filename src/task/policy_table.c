@@ -23,7 +23,7 @@ bool
 dbos_policy_exists(const char *name)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT FROM dbos.policy WHERE name OPERATOR(pg_catalog.=) $1",
+		.sql = "SELECT FROM dbos.policy WHERE name OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
 		.nargs = 1,
 		.argtypes = {TEXTOID},
 	};
@@ -32,9 +32,7 @@ dbos_policy_exists(const char *name)
 	bool		found;
 
 	dbos_owner_begin(&scope);
-	PushActiveSnapshot(GetLatestSnapshot());
-	found = dbos_plan_execute(&plan, &value, NULL, true, 1) > 0;
-	PopActiveSnapshot();
+	found = dbos_plan_execute(&plan, &value, NULL, false, 1) > 0;
 	dbos_owner_end(&scope);
 	return found;
 }
@@ -166,6 +164,12 @@ dbos_alter_policy(PG_FUNCTION_ARGS)
 Datum
 dbos_drop_policy(PG_FUNCTION_ARGS)
 {
+	/* Who makes a queue of it, and has not committed that, is waited for. */
+	static DbosPlan lock = {
+		.sql = "SELECT FROM dbos.policy WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		.nargs = 1,
+		.argtypes = {TEXTOID},
+	};
 	static DbosPlan used = {
 		.sql = "SELECT name FROM dbos.queue WHERE policy OPERATOR(pg_catalog.=) $1 ORDER BY name LIMIT 1",
 		.nargs = 1,
@@ -182,6 +186,7 @@ dbos_drop_policy(PG_FUNCTION_ARGS)
 
 	dbos_owner_begin(&scope);
 	refuse_built_in(name);
+	(void) dbos_plan_execute(&lock, &value, NULL, false, 0);
 	if (dbos_plan_execute(&used, &value, NULL, false, 1) > 0)
 		ereport(ERROR,
 				errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
