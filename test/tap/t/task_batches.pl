@@ -171,7 +171,8 @@ sub different
 	return $node->safe_psql('postgres', "(($alone) EXCEPT ALL ($together)) UNION ALL (($together) EXCEPT ALL ($alone)) LIMIT 5");
 }
 is(different(q{SELECT n, step, word, what FROM seen WHERE mode = 'MODE'}), '', 'they saw and wrote the same');
-is(different(q{SELECT i.n, t.state, t.attempt, t.result, replace((t.error - 'context')::text, 'MODE', '') FROM ids i JOIN dbos.tasks t ON t.id = i.task WHERE i.mode = 'MODE'}),
+# A session numbers its cursors.
+is(different(q{SELECT i.n, t.state, t.attempt, t.result, regexp_replace(replace((t.error - 'context')::text, 'MODE', ''), '<unnamed portal \d+>', '<unnamed portal>') FROM ids i JOIN dbos.tasks t ON t.id = i.task WHERE i.mode = 'MODE'}),
 	'', 'they ended the same way, with the same errors and attempts');
 is(different(q{SELECT replace(id, 'MODE', ''), replace(parent, 'MODE', '') FROM child WHERE id LIKE 'MODE%'}), '', 'deferred constraints let the same pass');
 is(different(q{SELECT n FROM counter WHERE mode = 'MODE'}), '', 'a counter counted the same');
