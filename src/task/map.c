@@ -420,13 +420,13 @@ watch_last(Map *map)
 	return true;
 }
 
-/* Lets a task go that was held back; false when it has ended, as by a cancel. */
+/* Lets a task go that was held back; false when it has ended, as by a cancel, or was not held. */
 static bool
 let_go(int64 task)
 {
 	static DbosPlan plan = {
 		.sql = "UPDATE dbos.task t SET unmet = 0, held = false"
-		" WHERE t.shard OPERATOR(pg_catalog.=) $1 AND t.id OPERATOR(pg_catalog.=) $2"
+		" WHERE t.shard OPERATOR(pg_catalog.=) $1 AND t.id OPERATOR(pg_catalog.=) $2 AND t.held"
 		" RETURNING t.queue_id, t.session_role::pg_catalog.oid, " DBOS_READY_COLUMNS,
 		.nargs = 2,
 		.argtypes = {INT2OID, INT8OID},
@@ -664,6 +664,26 @@ dbos_map_cancel(int64 parent)
 		(void) DirectFunctionCall1(dbos_cancel, Int64GetDatum(ids[i]));
 }
 
+/* Tasks of a map with a bound that are ready again wait until they are let go.  Inside an owner scope. */
+static void
+hold_back(const int64 *ids, int count)
+{
+	static DbosPlan plan = {
+		.sql = "UPDATE dbos.task t SET held = true, unmet = 1 FROM pg_catalog.unnest($1) c(id)"
+		" WHERE t.id OPERATOR(pg_catalog.=) c.id AND t.shard OPERATOR(pg_catalog.=) (c.id OPERATOR(pg_catalog.&) 15)::pg_catalog.int2"
+		" AND t.unmet OPERATOR(pg_catalog.=) 0",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID},
+	};
+	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
+	Datum		array;
+
+	for (int i = 0; i < count; i++)
+		values[i] = Int64GetDatum(ids[i]);
+	array = PointerGetDatum(construct_array(values, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	(void) dbos_plan_execute(&plan, &array, NULL, false, 0);
+}
+
 /* The parent is back among the tasks that wait, and so are those that did not succeed. */
 void
 dbos_map_retry(int64 parent)
@@ -675,23 +695,33 @@ dbos_map_retry(int64 parent)
 		.argtypes = {INT2OID, INT8OID},
 	};
 	static DbosPlan place = {
-		.sql = "UPDATE dbos.task_map SET place = pg_catalog.cardinality(children) WHERE parent_id OPERATOR(pg_catalog.=) $1",
+		.sql = "UPDATE dbos.task_map SET place = CASE WHEN concurrency IS NULL THEN pg_catalog.cardinality(children) ELSE 0 END"
+		" WHERE parent_id OPERATOR(pg_catalog.=) $1 RETURNING concurrency IS NOT NULL",
 		.nargs = 1,
 		.argtypes = {INT8OID},
 	};
 	Datum		values[2] = {Int16GetDatum(DBOS_SHARD(parent)), Int64GetDatum(parent)};
 	DbosOwnerScope scope;
+	bool		bounded = false;
+	bool		null;
 	int			count;
 	int64	   *ids;
 
 	dbos_owner_begin(&scope);
 	(void) dbos_plan_execute(&hold, values, NULL, false, 0);
-	(void) dbos_plan_execute(&place, &values[1], NULL, false, 0);
+	if (dbos_plan_execute(&place, &values[1], NULL, false, 0) > 0)
+		bounded = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	watch(parent, &nobody, 1);
 	dbos_owner_end(&scope);
 	ids = children_in(parent, true, &count);
 	for (int i = 0; i < count; i++)
 		(void) DirectFunctionCall1(dbos_retry, Int64GetDatum(ids[i]));
+	if (bounded)
+	{
+		dbos_owner_begin(&scope);
+		hold_back(ids, count);
+		dbos_owner_end(&scope);
+	}
 	dbos_pending_event('c', parent);
 }
 

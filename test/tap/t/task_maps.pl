@@ -80,6 +80,26 @@ my $late = $node->safe_psql('postgres', q{SELECT dbos.map('pg_sleep', 'SELECT js
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM dbos.task}), 'a time-out ends its task and so the map');
 is($node->safe_psql('postgres', qq{SELECT state || ' ' || (error->>'sqlstate') FROM dbos.tasks WHERE id = $late}), 'failed DB004', 'which has not succeeded');
 
+# A map with a bound that is tried again keeps it.
+$node->safe_psql('postgres', q{
+CREATE SEQUENCE tries;
+CREATE FUNCTION second_time(n int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	IF nextval('public.tries') <= 12 THEN RAISE EXCEPTION 'not yet'; END IF;
+	PERFORM pg_catalog.pg_sleep(0.05);
+	RETURN n;
+END
+$$;
+});
+my $again = $node->safe_psql('postgres', q{SELECT dbos.map('second_time', 'SELECT n FROM generate_series(1, 20) n', concurrency => 2)});
+ok($node->poll_query_until('postgres', "SELECT state = 'failed' FROM dbos.tasks WHERE id = $again"), 'a map with a bound fails');
+$node->safe_psql('postgres', "SELECT dbos.retry($again)");
+ok($node->poll_query_until('postgres', "SELECT state = 'succeeded' FROM dbos.tasks WHERE id = $again"), 'and ends well when it is tried again')
+  or diag($node->safe_psql('postgres', q{SELECT id, kind, held, unmet, parent_id FROM dbos.task ORDER BY id LIMIT 10}));
+is($node->safe_psql('postgres', qq{
+SELECT max(n) FROM (SELECT sum(change) OVER (ORDER BY at, change ROWS UNBOUNDED PRECEDING) AS n FROM (
+	SELECT started_at AS at, 1 AS change FROM dbos.tasks WHERE parent_id = $again UNION ALL SELECT finished_at, -1 FROM dbos.tasks WHERE parent_id = $again) edges) sums}), '2', 'with as many at once');
+
 # Many at once.
 my $wide = $node->safe_psql('postgres', q{SELECT dbos.map('double', 'SELECT n FROM generate_series(1000001, 1003000) n')});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM dbos.task}), 'a wide map ends');
