@@ -49,8 +49,8 @@ SELECT (SELECT max(n) FROM (SELECT sum(change) OVER (ORDER BY at, change ROWS UN
 }
 my ($at_once, $seconds) = run('compute', 10 * $cpus);
 note("$cpus CPUs: $at_once that computed at once, for $seconds s");
-# One more comes for each second that somebody waits: it may be for a task that does not end.
-cmp_ok($at_once, '<=', 2 * $cpus + 2 + $seconds, 'workers that compute leave the CPUs to each other');
+# One more comes for each second that somebody waits, since that may be for a task that does not end; and others may use the CPUs too.
+cmp_ok($at_once, '<=', 2 * $cpus + 4 + $seconds, 'workers that compute leave the CPUs to each other');
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM dbos.workers WHERE kind = 'executor'});
 $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM dbos.workers WHERE kind = 'executor'});
 ($at_once, $seconds) = run('pg_catalog.pg_sleep', 5 * $most);
