@@ -25,6 +25,8 @@ SELECT dbos.submit('note', '["ended"]');
 SELECT dbos.submit('fail', max_attempts => 2, retry_delay => '1 ms');
 });
 $node->poll_query_until('original', q{SELECT count(*) = 0 FROM dbos.task});
+# One schedule is far off, one would fire each second.
+$node->safe_psql('original', q{SELECT dbos.schedule('far', '0 0 1 1 *', 'note', '["far"]'), dbos.schedule('often', '* * * * * *', 'note', '["often"]'), dbos.pause_schedule('often')});
 # What ran is profiled a moment later.
 $node->poll_query_until('original', q{SELECT count(*) = 2 FROM dbos.function_stats});
 my $first = $node->safe_psql('original', q{SELECT dbos.submit('note', '["held"]', queue => 'held', idempotency_key => 'k')});
@@ -50,13 +52,17 @@ foreach my $copy ('restored', 'copied')
 {
 	is($node->safe_psql($copy, $counts), $before, "$copy: every row of every table is there");
 	is($node->safe_psql($copy, q{SELECT ok FROM dbos.health() WHERE component = 'identity'}), 'f', "$copy: health says that it is a copy");
-	$node->safe_psql($copy, q{SELECT dbos.resume_queue('held')});
+	is($node->safe_psql($copy, q{SELECT name, next_at, paused FROM dbos.schedules WHERE name = 'far'}),
+		$node->safe_psql('original', q{SELECT name, next_at, paused FROM dbos.schedules WHERE name = 'far'}), "$copy: a schedule fires when it did");
+	$node->safe_psql($copy, q{SELECT dbos.resume_queue('held'); SELECT dbos.resume_schedule('often')});
 	my $new = $node->safe_psql($copy, q{SET client_min_messages = error; SELECT dbos.submit('note', '["new"]')});
 	ok($new > $first, "$copy: ids go on where the original's were");
 	# Whoever wanted to run it had the time that the original needs for the same.
 	my $twin = $node->safe_psql('original', q{SELECT dbos.submit('note', '["twin"]')});
 	$node->safe_psql('original', "SELECT dbos.wait($twin)");
 	is($node->safe_psql($copy, q{SELECT count(*) FROM ledger}), '1', "$copy: nothing runs");
+	is($node->safe_psql($copy, q{SELECT count(*) FROM dbos.schedule_runs}), '0', "$copy: nothing fires");
+	$node->safe_psql($copy, q{SELECT dbos.unschedule('often')});
 	is($node->safe_psql($copy, qq{SELECT state, wait_reason FROM dbos.tasks WHERE id = $new}), 'waiting|no worker', "$copy: and the task says why");
 	$node->safe_psql($copy, 'SELECT dbos.start()');
 	ok($node->poll_query_until($copy, q{SELECT count(*) = 4 FROM ledger}), "$copy: runs after dbos.start()")

@@ -72,11 +72,15 @@ for my $round (1 .. $kills)
 check($node, 'postgres', 'after kills');
 check($node, 'other', 'after kills, in another database');
 
-# A promoted standby goes on with the times.
+# Promoted standbys go on with the times, one after the other of a chain.
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
+$standby->backup('second');
+my $second = PostgreSQL::Test::Cluster->new('second');
+$second->init_from_backup($standby, 'second', has_streaming => 1);
+$second->start;
 my $runs = $node->safe_psql('postgres', q{SELECT count(*) FROM dbos.schedule_runs});
 ok($node->poll_query_until('postgres', "SELECT count(*) > $runs + 4 FROM dbos.schedule_runs"), 'the primary fires');
 $node->stop('fast');
@@ -85,6 +89,14 @@ $standby->promote;
 ok($standby->poll_query_until('postgres', "SELECT count(*) > $runs + 4 FROM dbos.schedule_runs"), 'the promoted one goes on');
 is($standby->safe_psql('postgres', q{SELECT count(*) FROM (SELECT schedule, planned_at FROM dbos.schedule_runs GROUP BY 1, 2 HAVING count(*) <> 1) d}),
 	'0', 'with one outcome for each time');
+$standby->wait_for_catchup($second, 'replay', $standby->lsn('insert'));
+$standby->stop('fast');
+$runs = $second->safe_psql('postgres', q{SELECT count(*) FROM dbos.schedule_runs});
+$second->promote;
+ok($second->poll_query_until('postgres', "SELECT count(*) > $runs + 4 FROM dbos.schedule_runs"), 'so does the second of a chain');
+is($second->safe_psql('postgres', q{SELECT count(*) FROM (SELECT schedule, planned_at FROM dbos.schedule_runs GROUP BY 1, 2 HAVING count(*) <> 1) d}),
+	'0', 'with one outcome for each time too');
+$standby = $second;
 
 # What may happen to a schedule.
 $standby->safe_psql('postgres', q{
