@@ -133,44 +133,59 @@ fire(DbosSchedule *schedule, TimestampTz planned_at)
 	return task;
 }
 
-/* Of the times that are due, that from which on they are made up for. */
+/* The first of its times from next_at on that is not before a moment; 0: there is none.  Those between are not looked at. */
+static TimestampTz
+first_from(const DbosSchedule *schedule, TimestampTz from)
+{
+	int64		step = schedule->cron.every * USECS_PER_SEC;
+
+	if (schedule->next_at >= from)
+		return schedule->next_at;
+	if (step > 0)
+		return schedule->next_at + (from - schedule->next_at + step - 1) / step * step;
+	return dbos_schedule_next(schedule, from - 1);
+}
+
+/*
+ * Of the times that are due, that from which on they are made up for: of the last ones, looked for
+ * further and further back until there are enough of them, or no more.
+ */
 static TimestampTz
 caught_up_from(const DbosSchedule *schedule, TimestampTz now)
 {
 	TimestampTz *last = palloc(sizeof(TimestampTz) * MAX_CAUGHT_UP);
-	int64		count = 0;
+	int64		window = MAX_CAUGHT_UP * USECS_PER_SEC;
+	int64		count;
 
-	for (TimestampTz at = schedule->next_at; at != 0 && at <= now; at = dbos_schedule_next(schedule, at))
+	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
-		last[count++ % MAX_CAUGHT_UP] = at;
+		TimestampTz from = Max(schedule->next_at, now - window);
+
+		count = 0;
+		for (TimestampTz at = first_from(schedule, from); at != 0 && at <= now; at = dbos_schedule_next(schedule, at))
+		{
+			CHECK_FOR_INTERRUPTS();
+			last[count++ % MAX_CAUGHT_UP] = at;
+		}
+		if (count > MAX_CAUGHT_UP)
+			return last[count % MAX_CAUGHT_UP];
+		if (from == schedule->next_at)
+			return from;
+		window *= 8;
 	}
-	return count <= MAX_CAUGHT_UP ? schedule->next_at : last[count % MAX_CAUGHT_UP];
 }
 
 /* The last of the times that are due, if it is not too late for it; 0: it is. */
 static TimestampTz
 last_on_time(const DbosSchedule *schedule, TimestampTz now)
 {
-	TimestampTz at = schedule->next_at;
+	TimestampTz at = first_from(schedule, now - GRACE_US);
 	TimestampTz next;
 
+	if (at == 0 || at > now)
+		return 0;
 	while ((next = dbos_schedule_next(schedule, at)) != 0 && next <= now)
-	{
-		CHECK_FOR_INTERRUPTS();
 		at = next;
-	}
-	return now - at > GRACE_US ? 0 : at;
-}
-
-/* The first time that is not due yet. */
-static TimestampTz
-first_to_come(const DbosSchedule *schedule, TimestampTz now)
-{
-	TimestampTz at = schedule->next_at;
-
-	while (at != 0 && at <= now)
-		at = dbos_schedule_next(schedule, at);
 	return at;
 }
 
@@ -185,7 +200,7 @@ fire_due(DbosSchedule *schedule, TimestampTz now)
 		write_run(schedule, schedule->next_at, MISSED, 0, NULL);
 	if (at != 0)
 		task = fire(schedule, at);
-	move_on(schedule, at != 0 ? dbos_schedule_next(schedule, at) : first_to_come(schedule, now), task);
+	move_on(schedule, at != 0 ? dbos_schedule_next(schedule, at) : first_from(schedule, now + 1), task);
 }
 
 /* What keeps a schedule from being read at all is its outcome, and it is looked at again later. */
