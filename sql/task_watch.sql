@@ -2,7 +2,13 @@
 -- SPDX-License-Identifier: PostgreSQL
 
 -- Sessions' transactions are others' business, but whose they are is to be named.
-GRANT pg_read_all_stats TO dbos_owner;
+DO $$
+BEGIN
+	IF NOT pg_catalog.pg_has_role('dbos_owner', 'pg_read_all_stats', 'MEMBER') THEN
+		GRANT pg_read_all_stats TO dbos_owner;
+	END IF;
+END
+$$;
 
 -- Evaluated as dbos_owner, by dbos.health() and the scheduler.
 CREATE VIEW dbos.trouble AS
