@@ -542,7 +542,7 @@ SELECT count(*) FROM (SELECT rights.attempt(format('SELECT dbos.%I(%s)', p.prona
 SELECT state, function LIKE 'ann.%' AS function, args, result, error, progress_note, attributes FROM dbos.tasks WHERE id IN (:secret, :fails, :slow, :sql) ORDER BY id;
 SELECT count(*), count(error) FROM dbos.attempts WHERE task_id IN (:secret, :fails);
 SELECT count(*), count(note) FROM dbos.running_tasks() WHERE id = :slow;
-SELECT count(*) FROM dbos.decisions WHERE context::text LIKE '%secret%';
+SELECT count(*) FROM dbos.decisions WHERE context::text LIKE '%secret of%';
 SELECT rights.attempt(format('SELECT dbos.%s(%s)', c, :later)) FROM (VALUES ('result'), ('cancel'), ('retry'), ('wait'), ('submit')) v(c);
 SELECT rights.attempt('SELECT dbos.start()'), rights.attempt('SELECT dbos.pause_queue(''default'')'), rights.attempt('SELECT FROM dbos.task');
 \echo -- attack 63: a dbos_admin, who manages everything, and runs nothing as others
