@@ -11,6 +11,7 @@
 
 #include "dbos/host.h"
 #include "dbos/kernel.h"
+#include "dbos/message.h"
 #include "dbos/task.h"
 
 PG_MODULE_MAGIC;
@@ -23,6 +24,7 @@ _PG_init(void)
 	dbos_kernel_register();
 	dbos_host_register();
 	dbos_task_register();
+	dbos_message_register();
 	if (process_shared_preload_libraries_in_progress)
 		dbos_shared_install_hooks();
 }

@@ -1,0 +1,171 @@
+/*
+ * pending.c
+ *	  What a transaction tells of messages at its end.
+ *
+ * What was sent is there for receivers once the transaction has committed; what was
+ * received is there again if it, or the subtransaction that received it, aborts.
+ * SQL functions and triggers append to a list, which may fail; the callbacks
+ * only read it: they neither allocate nor raise.
+ *
+ * Ids of one mailbox, segment and subtransaction become one range: it may name
+ * ids of others, at which receivers look once more than needed.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+
+#include "message.h"
+
+#define INITIAL_CAPACITY 8
+
+typedef enum PendingKind
+{
+	PENDING_SENT,				/* told at commit */
+	PENDING_CLAIMED				/* told at abort */
+} PendingKind;
+
+typedef struct Pending
+{
+	PendingKind kind;
+	int			nest_level;
+	Oid			relation;
+	DbosIdRange range;
+} Pending;
+
+static Pending *list = NULL;	/* in TopTransactionContext */
+static int	nlist = 0;
+static int	capacity = 0;
+
+/* ---- appending: may raise out of memory ---- */
+
+static void
+append(PendingKind kind, Oid relation, DbosIdRange range)
+{
+	int			level = GetCurrentTransactionNestLevel();
+	Pending    *pending;
+
+	/* Levels never decrease along the list: those of this level are at its end. */
+	for (int i = nlist - 1; i >= 0 && list[i].nest_level == level; i--)
+	{
+		pending = &list[i];
+		if (pending->kind == kind && pending->relation == relation &&
+			pending->range.segment == range.segment)
+		{
+			pending->range.lo = Min(pending->range.lo, range.lo);
+			pending->range.hi = Max(pending->range.hi, range.hi);
+			return;
+		}
+	}
+	/* At the end of the transaction it is too late to look for it. */
+	(void) dbos_shared_attach();
+	if (list == NULL)
+	{
+		list = MemoryContextAlloc(TopTransactionContext, INITIAL_CAPACITY * sizeof(Pending));
+		capacity = INITIAL_CAPACITY;
+		nlist = 0;
+	}
+	else if (nlist == capacity)
+	{
+		list = repalloc_huge(list, (Size) 2 * capacity * sizeof(Pending));
+		capacity *= 2;
+	}
+	pending = &list[nlist++];
+	pending->kind = kind;
+	pending->nest_level = level;
+	pending->relation = relation;
+	pending->range = range;
+}
+
+void
+dbos_pending_sent(Oid relation, int32 segment, int64 lo, int64 hi)
+{
+	DbosIdRange range = {.lo = lo, .hi = hi, .segment = segment};
+
+	append(PENDING_SENT, relation, range);
+}
+
+void
+dbos_pending_claimed(Oid relation, DbosIdRange range)
+{
+	append(PENDING_CLAIMED, relation, range);
+}
+
+/* ---- the end of a transaction ---- */
+
+static void
+tell(PendingKind kind, int from)
+{
+	for (int i = from; i < nlist; i++)
+		if (list[i].kind == kind)
+			dbos_mailbox_give(list[i].relation, list[i].range);
+}
+
+/* Its memory goes with the transaction. */
+static void
+forget_list(void)
+{
+	list = NULL;
+	nlist = capacity = 0;
+}
+
+static void
+pending_xact_callback(XactEvent event, void *arg)
+{
+	if (list == NULL)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			if (nlist > 0)
+				ereport(ERROR,
+						errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot PREPARE a transaction that has sent or received messages"),
+						errhint("Use COMMIT, or send and receive in a transaction of their own."));
+			break;
+		case XACT_EVENT_COMMIT:
+			tell(PENDING_SENT, 0);
+			forget_list();
+			break;
+		case XACT_EVENT_ABORT:
+			tell(PENDING_CLAIMED, 0);
+			forget_list();
+			break;
+		case XACT_EVENT_PREPARE:
+			/* Everything was dropped by subtransactions. */
+			forget_list();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+pending_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
+						 SubTransactionId parentSubid, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+	int			first = nlist;
+
+	if (nlist == 0 || (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+		return;
+	while (first > 0 && list[first - 1].nest_level >= level)
+		first--;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		tell(PENDING_CLAIMED, first);
+		nlist = first;
+		return;
+	}
+	for (int i = first; i < nlist; i++)
+		list[i].nest_level = level - 1;
+}
+
+void
+dbos_message_pending_install(void)
+{
+	RegisterXactCallback(pending_xact_callback, NULL);
+	RegisterSubXactCallback(pending_subxact_callback, NULL);
+}

@@ -1,0 +1,131 @@
+/*
+ * segment.c
+ *	  Rows in the segments of a mailbox: written at the end, read in the order of ids.
+ *
+ * A segment is a partition of the mailbox.  New rows go to the current one; those
+ * that are consumed stay where they are, dead, until nothing in their segment lives
+ * and it is truncated as a whole (rotation.c).  So nothing waits for vacuum, and
+ * nobody who reads from an id on meets the dead rows before it.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+
+#include "message.h"
+
+#define ROWS_AT_ONCE 500
+
+/* ---- writing ---- */
+
+void
+dbos_segment_write_begin(DbosSegmentWriter *writer, const DbosSegment *segment, int rows)
+{
+	writer->relation = table_open(segment->relation, RowExclusiveLock);
+	writer->estate = CreateExecutorState();
+	writer->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->target, writer->relation, 0, NULL, 0);
+	ExecOpenIndices(writer->target, false);
+	writer->space = Min(rows, ROWS_AT_ONCE);
+	writer->nslots = 0;
+	writer->slots = palloc(sizeof(TupleTableSlot *) * writer->space);
+	for (int i = 0; i < writer->space; i++)
+		writer->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(writer->relation), &TTSOpsVirtual);
+}
+
+/* A page and a record of WAL have room for more than one row. */
+static void
+write_rows(DbosSegmentWriter *writer)
+{
+	CommandId	command = GetCurrentCommandId(true);
+
+	if (writer->nslots == 1)
+		table_tuple_insert(writer->relation, writer->slots[0], command, 0, NULL);
+	else if (writer->nslots > 1)
+		table_multi_insert(writer->relation, writer->slots, writer->nslots, command, 0, NULL);
+	for (int i = 0; i < writer->nslots; i++)
+	{
+		dbos_insert_index_tuples(writer->target, writer->slots[i], writer->estate);
+		ResetPerTupleExprContext(writer->estate);
+		ExecClearTuple(writer->slots[i]);
+	}
+	writer->nslots = 0;
+}
+
+/* An empty row to be filled, all nulls; what it points to must live until it is written. */
+TupleTableSlot *
+dbos_segment_write_next(DbosSegmentWriter *writer)
+{
+	TupleTableSlot *slot;
+
+	if (writer->nslots == writer->space)
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_rows(writer);
+	}
+	slot = writer->slots[writer->nslots++];
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, sizeof(bool) * MESSAGE_COLUMNS);
+	ExecStoreVirtualTuple(slot);
+	return slot;
+}
+
+void
+dbos_segment_write_end(DbosSegmentWriter *writer)
+{
+	write_rows(writer);
+	for (int i = 0; i < writer->space; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	ExecCloseIndices(writer->target);
+	FreeExecutorState(writer->estate);
+	table_close(writer->relation, NoLock);
+}
+
+/* ---- reading ---- */
+
+void
+dbos_segment_scan_begin(DbosSegmentScan *scan, const DbosSegment *segment,
+						Snapshot snapshot, int64 lo, int64 hi)
+{
+	ScanKeyData keys[2];
+
+	scan->segment = segment;
+	scan->relation = table_open(segment->relation, RowExclusiveLock);
+	scan->index = index_open(segment->id_index, AccessShareLock);
+	scan->slot = table_slot_create(scan->relation, NULL);
+	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(lo));
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(hi));
+	scan->scan = dbos_index_beginscan(scan->relation, scan->index, snapshot, 2);
+	index_rescan(scan->scan, keys, 2, NULL, 0);
+	dbos_segment_scan_next(scan);
+}
+
+void
+dbos_segment_scan_next(DbosSegmentScan *scan)
+{
+	scan->more = index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+}
+
+void
+dbos_segment_scan_end(DbosSegmentScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, AccessShareLock);
+	table_close(scan->relation, NoLock);
+}
+
+int64
+dbos_slot_int64(TupleTableSlot *slot, enum MessageColumn column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(slot_getattr(slot, column + 1, &isnull));
+}

@@ -1,0 +1,319 @@
+/*
+ * send.c
+ *	  A message is a row: sent by dbos.send(), or by INSERT, COPY or a trigger on the mailbox.
+ *
+ * dbos.send() writes the row into the current segment itself, which is what the
+ * executor's INSERT would do, as long as nothing but ours hangs on the table;
+ * where something does (row-level security, somebody's triggers, more columns), it
+ * is an INSERT.  Either way the row is the sender's, in the sender's transaction.
+ *
+ * A row that comes by an INSERT meets the row trigger message_sent(): it says who sent
+ * it, and keeps everybody but the mailbox's owner from saying otherwise.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "message.h"
+
+PG_FUNCTION_INFO_V1(dbos_send);
+PG_FUNCTION_INFO_V1(dbos_send_many);
+PG_FUNCTION_INFO_V1(dbos_message_id);
+PG_FUNCTION_INFO_V1(dbos_message_segment);
+PG_FUNCTION_INFO_V1(dbos_message_sent);
+
+/* What all messages of one send have in common. */
+typedef struct Sending
+{
+	DbosMailbox *mailbox;
+	TimestampTz now;
+	text	   *partition_key;	/* NULL: none */
+	Jsonb	   *headers;
+} Sending;
+
+/* ---- rows that we write ---- */
+
+static void
+set_value(TupleTableSlot *slot, enum MessageColumn column, Datum value)
+{
+	slot->tts_values[column] = value;
+	slot->tts_isnull[column] = false;
+}
+
+static void
+fill_row(TupleTableSlot *slot, const Sending *sending, int64 id, Datum body, bool null)
+{
+	int64		task = dbos_context_task();
+
+	set_value(slot, MESSAGE_ID, Int64GetDatum(id));
+	set_value(slot, MESSAGE_SENT_AT, TimestampTzGetDatum(sending->now));
+	if (task != 0)
+		set_value(slot, MESSAGE_TASK_ID, Int64GetDatum(task));
+	set_value(slot, MESSAGE_SENDER, ObjectIdGetDatum(GetUserId()));
+	set_value(slot, MESSAGE_SEGMENT, Int32GetDatum(sending->mailbox->current_segment));
+	set_value(slot, MESSAGE_CONTAINER_ID, Int32GetDatum(dbos_context_container()));
+	set_value(slot, MESSAGE_DELIVERIES, Int32GetDatum(0));
+	if (sending->partition_key != NULL)
+		set_value(slot, MESSAGE_PARTITION_KEY, PointerGetDatum(sending->partition_key));
+	set_value(slot, MESSAGE_HEADERS, JsonbPGetDatum(sending->headers));
+	if (!null)
+		set_value(slot, MESSAGE_BODY, body);
+}
+
+static bool
+writes_directly(const DbosMailbox *mailbox)
+{
+	return mailbox->plain && check_enable_rls(mailbox->relation, InvalidOid, true) != RLS_ENABLED;
+}
+
+/* Writes one row for each body; ids[i] is that of bodies[i]. */
+static void
+write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int count, int64 *ids)
+{
+	DbosMailbox *mailbox = sending->mailbox;
+	int32		segment = mailbox->current_segment;
+	DbosSegmentWriter writer;
+
+	dbos_segment_write_begin(&writer, dbos_mailbox_segment(mailbox, segment), count);
+	for (int i = 0; i < count; i++)
+	{
+		ids[i] = nextval_internal(mailbox->sequence, false);
+		fill_row(dbos_segment_write_next(&writer), sending, ids[i], bodies[i], nulls[i]);
+	}
+	dbos_segment_write_end(&writer);
+	if (count > 0)
+		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
+}
+
+/* The same by INSERT, with everything that the sender's rights and the table's owner say. */
+static void
+insert_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int count, int64 *ids)
+{
+	Oid			types[3] = {TEXTOID, JSONBOID, JSONBOID};
+	Oid			relation = sending->mailbox->relation;
+	char	   *command = psprintf("INSERT INTO %s (partition_key, headers, body) VALUES ($1, $2, $3) RETURNING id",
+								   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+															  get_rel_name(relation)));
+	SPIPlanPtr	plan;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	plan = SPI_prepare(command, lengthof(types), types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", command, SPI_result_code_string(SPI_result));
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[3] = {PointerGetDatum(sending->partition_key), JsonbPGetDatum(sending->headers), bodies[i]};
+		char		is_null[3] = {sending->partition_key == NULL ? 'n' : ' ', ' ', nulls[i] ? 'n' : ' '};
+		bool		isnull;
+
+		if (SPI_execute_plan(plan, values, is_null, false, 0) != SPI_OK_INSERT_RETURNING)
+			elog(ERROR, "could not execute \"%s\"", command);
+		/* A trigger of the owner's may have kept it away. */
+		ids[i] = SPI_processed == 0 ? 0 : DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_finish();
+}
+
+static void
+send_all(const Sending *sending, const Datum *bodies, const bool *nulls, int count, int64 *ids)
+{
+	if (writes_directly(sending->mailbox))
+		write_rows(sending, bodies, nulls, count, ids);
+	else
+		insert_rows(sending, bodies, nulls, count, ids);
+}
+
+/* ---- SQL functions ---- */
+
+static void
+read_sending(FunctionCallInfo fcinfo, const char *command, Sending *sending)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mailbox must not be null"));
+	PreventCommandIfReadOnly(command);
+	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), RowExclusiveLock);
+	dbos_mailbox_check_right(sending->mailbox, ACL_INSERT);
+	sending->now = dbos_now();
+	sending->partition_key = NULL;
+}
+
+static Jsonb *
+no_headers(void)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+/* dbos.send(mailbox text, body jsonb, partition_key text, headers jsonb) → id */
+Datum
+dbos_send(PG_FUNCTION_ARGS)
+{
+	Sending		sending;
+	Datum		body = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	bool		null = PG_ARGISNULL(1);
+	int64		id;
+
+	read_sending(fcinfo, "dbos.send()", &sending);
+	if (!PG_ARGISNULL(2))
+		sending.partition_key = PG_GETARG_TEXT_PP(2);
+	sending.headers = PG_ARGISNULL(3) ? no_headers() : PG_GETARG_JSONB_P(3);
+	if (!JB_ROOT_IS_OBJECT(sending.headers))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("headers of a message must be a JSON object"));
+	send_all(&sending, &body, &null, 1, &id);
+	PG_RETURN_INT64(id);
+}
+
+/* dbos.send_many(mailbox text, bodies jsonb[]) → ids, in order */
+Datum
+dbos_send_many(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Sending		sending;
+	Datum	   *bodies;
+	bool	   *nulls;
+	int			count;
+	int64	   *ids;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	read_sending(fcinfo, "dbos.send_many()", &sending);
+	sending.headers = no_headers();
+	if (PG_ARGISNULL(1))
+		return (Datum) 0;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &bodies, &nulls, &count);
+	ids = palloc_extended(sizeof(int64) * Max(count, 1), MCXT_ALLOC_HUGE);
+	send_all(&sending, bodies, nulls, count, ids);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		value = Int64GetDatum(ids[i]);
+		bool		null = ids[i] == 0;
+
+		tuplestore_putvalues(result->setResult, result->setDesc, &value, &null);
+	}
+	return (Datum) 0;
+}
+
+/* ---- defaults and trigger of the table ---- */
+
+/* The mailbox of a default's argument: the defaults are for everybody who may insert. */
+static DbosMailbox *
+mailbox_of_default(Oid relation)
+{
+	DbosMailbox *mailbox = get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE ? dbos_mailbox_of(relation) : NULL;
+
+	if (mailbox == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				errmsg("relation \"%s\" is not a mailbox", get_rel_name(relation) ? get_rel_name(relation) : "?"));
+	if (pg_class_aclcheck(relation, GetUserId(), ACL_INSERT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(relation, GetUserId(), ACL_INSERT, ACLMASK_ANY) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relation));
+	return mailbox;
+}
+
+/* dbos.message_id(mailbox regclass): the default of a message's id */
+Datum
+dbos_message_id(PG_FUNCTION_ARGS)
+{
+	DbosMailbox *mailbox = mailbox_of_default(PG_GETARG_OID(0));
+
+	PG_RETURN_INT64(nextval_internal(mailbox->sequence, false));
+}
+
+/* dbos.message_segment(mailbox regclass): the default of a message's segment */
+Datum
+dbos_message_segment(PG_FUNCTION_ARGS)
+{
+	DbosMailbox *mailbox = mailbox_of_default(PG_GETARG_OID(0));
+
+	PG_RETURN_INT32(mailbox->current_segment);
+}
+
+/* Who sends says nothing of these columns, or what is so. */
+static void
+check_claim(HeapTuple row, TupleDesc desc, enum MessageColumn column, int64 truth, const char *name)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(row, column + 1, desc, &isnull);
+	int64		claim;
+
+	if (isnull)
+		return;
+	claim = column == MESSAGE_TASK_ID ? DatumGetInt64(value) : DatumGetInt32(value);
+	if (claim != truth)
+		ereport(ERROR,
+				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("cannot send a message with a %s that is not the sender's own", name),
+				errhint("Leave the column out: it is filled in."));
+}
+
+/* dbos.message_sent(): the row trigger of a mailbox, before INSERT */
+Datum
+dbos_message_sent(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	static int	columns[] = {MESSAGE_SENT_AT + 1, MESSAGE_SENDER + 1, MESSAGE_CONTAINER_ID + 1, MESSAGE_TASK_ID + 1};
+	Datum		values[lengthof(columns)];
+	bool		nulls[lengthof(columns)] = {false};
+	DbosMailbox *mailbox;
+	HeapTuple	row;
+	TupleDesc	desc;
+	int64		id;
+	int32		segment;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("dbos.message_sent() is only for the trigger of a mailbox"));
+	mailbox = dbos_mailbox_of(RelationGetRelid(trigger->tg_relation));
+	if (mailbox == NULL)
+		return PointerGetDatum(trigger->tg_trigtuple);
+	row = trigger->tg_trigtuple;
+	desc = RelationGetDescr(trigger->tg_relation);
+	id = DatumGetInt64(heap_getattr(row, MESSAGE_ID + 1, desc, &isnull));
+	segment = DatumGetInt32(heap_getattr(row, MESSAGE_SEGMENT + 1, desc, &isnull));
+	if (!pg_class_ownercheck(mailbox->relation, GetUserId()))
+	{
+		check_claim(row, desc, MESSAGE_SENDER, GetUserId(), "sender");
+		check_claim(row, desc, MESSAGE_CONTAINER_ID, dbos_context_container(), "container_id");
+		check_claim(row, desc, MESSAGE_TASK_ID, dbos_context_task(), "task_id");
+		check_claim(row, desc, MESSAGE_DELIVERIES, 0, "deliveries");
+	}
+	dbos_mailbox_check_container(mailbox, ACL_INSERT);
+	values[0] = heap_getattr(row, MESSAGE_SENT_AT + 1, desc, &isnull);
+	if (isnull)
+		values[0] = TimestampTzGetDatum(dbos_now());
+	values[1] = heap_getattr(row, MESSAGE_SENDER + 1, desc, &isnull);
+	if (isnull)
+		values[1] = ObjectIdGetDatum(GetUserId());
+	values[2] = heap_getattr(row, MESSAGE_CONTAINER_ID + 1, desc, &isnull);
+	if (isnull)
+		values[2] = Int32GetDatum(dbos_context_container());
+	values[3] = heap_getattr(row, MESSAGE_TASK_ID + 1, desc, &isnull);
+	if (isnull)
+	{
+		values[3] = Int64GetDatum(dbos_context_task());
+		nulls[3] = dbos_context_task() == 0;
+	}
+	dbos_pending_sent(mailbox->relation, segment, id, id);
+	return PointerGetDatum(heap_modify_tuple_by_cols(row, desc, lengthof(columns), columns, values, nulls));
+}
