@@ -9,11 +9,13 @@ COMMENT ON SCHEMA dbos_message IS 'partitions of mailboxes, made and dropped wit
 CREATE TABLE dbos.mailbox
 (
 	relation regclass NOT NULL PRIMARY KEY,
+	kind "char" NOT NULL DEFAULT 'm' CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['m', 't']::"char"[])),
 	container_id integer NOT NULL,
 	paused boolean NOT NULL DEFAULT false,
 	current_segment integer NOT NULL
 );
-COMMENT ON TABLE dbos.mailbox IS 'what is to be known of a mailbox beside its table; read dbos.mailboxes';
+COMMENT ON TABLE dbos.mailbox IS 'what is to be known of a mailbox or topic beside its table; read dbos.mailboxes and dbos.topics';
+COMMENT ON COLUMN dbos.mailbox.kind IS 'm: mailbox, t: topic';
 SELECT pg_catalog.pg_extension_config_dump('dbos.mailbox', '');
 
 CREATE FUNCTION dbos.message_id(mailbox regclass) RETURNS bigint

@@ -46,6 +46,7 @@ extern int	dbos_task_queue_entries;
 extern int	dbos_task_wait_timeout;
 extern double dbos_task_decision_sampling;
 extern bool dbos_shared_memory;
+extern int	dbos_segment_pages;
 extern void dbos_settings_define(void);
 
 /* ---- shared_memory.c: one area, a slot per room ---- */
@@ -170,6 +171,26 @@ extern void dbos_stop_point(const char *name);
 extern bool dbos_identity_matches(void);
 extern void dbos_identity_take(void);
 extern void dbos_identity_forget(void);
+
+/* ---- duty.c: what rooms do in the background, once for a database ---- */
+
+typedef struct DbosDutyResult
+{
+	bool		more;			/* again, in the next transaction */
+	TimestampTz due;			/* when it is next wanted by the clock; 0: never */
+} DbosDutyResult;
+
+/* run is called in a transaction of its own, as the bootstrap superuser; what it raises is logged. */
+typedef struct DbosDuty
+{
+	const char *what;
+	void		(*run) (DbosDutyResult *result);
+} DbosDuty;
+
+extern void dbos_duty_register(const DbosDuty *duty);
+extern const DbosDuty *dbos_duty_at(int number);	/* NULL: there are no more */
+extern void dbos_duty_set_wanter(void (*want) (void));
+extern void dbos_duty_want(void);
 
 /* ---- system_functions.c: what dbos says of itself ---- */
 

@@ -27,6 +27,7 @@ bool		dbos_shared_memory = true;
 #ifdef DBOS_TESTING
 int			dbos_clock_offset = 0;
 #endif
+int			dbos_segment_pages = 4096;
 
 void
 dbos_settings_define(void)
@@ -105,6 +106,12 @@ dbos_settings_define(void)
 							NULL,
 							&dbos_clock_offset, 0, INT_MIN, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	/* Lets a test fill segments with few messages. */
+	DefineCustomIntVariable("dbos.segment_pages",
+							"Pages of a segment of a mailbox, in test builds.",
+							NULL,
+							&dbos_segment_pages, 4096, 1, INT_MAX / 1024,
+							PGC_SIGHUP, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 #endif
 
 	MarkGUCPrefixReserved("dbos");

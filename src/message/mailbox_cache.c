@@ -156,20 +156,6 @@ index_on(Relation relation, enum MessageColumn column)
 	return found;
 }
 
-static bool
-read_segment(DbosSegment *segment, int32 number, Oid oid)
-{
-	Relation	relation = table_open(oid, AccessShareLock);
-	bool		plain = is_plain(relation);
-
-	segment->number = number;
-	segment->relation = oid;
-	segment->id_index = index_on(relation, MESSAGE_ID);
-	segment->visible_index = index_on(relation, MESSAGE_VISIBLE_AT);
-	table_close(relation, AccessShareLock);
-	return plain;
-}
-
 /* The segments, ascending; the number of each is the one value that its bound lists. */
 static void
 read_segments(DbosMailbox *mailbox, Relation relation)
@@ -193,7 +179,7 @@ read_segments(DbosMailbox *mailbox, Relation relation)
 
 		if (mailbox->nsegments == parts->nparts || at < 0)
 			break;
-		mailbox->plain &= read_segment(&mailbox->segments[mailbox->nsegments++], number, parts->oids[at]);
+		mailbox->segments[mailbox->nsegments++] = (DbosSegment) {.number = number, .relation = parts->oids[at]};
 	}
 }
 
@@ -202,7 +188,7 @@ static bool
 read_row(DbosMailbox *mailbox)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT container_id, paused, current_segment FROM dbos.mailbox"
+		.sql = "SELECT container_id, paused, current_segment, kind FROM dbos.mailbox"
 		" WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 		.nargs = 1,
 		.argtypes = {REGCLASSOID},
@@ -223,6 +209,7 @@ read_row(DbosMailbox *mailbox)
 		mailbox->container = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 		mailbox->paused = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
 		mailbox->current_segment = DatumGetInt32(SPI_getbinval(row, desc, 3, &isnull));
+		mailbox->kind = DatumGetChar(SPI_getbinval(row, desc, 4, &isnull));
 	}
 	PopActiveSnapshot();
 	dbos_owner_end(&scope);
@@ -306,18 +293,18 @@ dbos_mailbox_of(Oid relation)
 
 /* The name of a known mailbox that is nearest to a mistyped one, as the session may type it; or NULL. */
 static char *
-nearest_name(const text *name)
+nearest_name(const text *name, char kind)
 {
 	static DbosPlan plan = {
 		.sql = "SELECT c.relname FROM dbos.mailbox m JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) m.relation"
 		" WHERE pg_catalog.has_table_privilege($2, c.oid, 'SELECT, INSERT, DELETE') AND dbos.in_container(m.container_id)"
-		" AND dbos.name_distance(c.relname, $1) OPERATOR(pg_catalog.<=) 3"
+		" AND m.kind OPERATOR(pg_catalog.=) $3 AND dbos.name_distance(c.relname, $1) OPERATOR(pg_catalog.<=) 3"
 		" ORDER BY dbos.name_distance(c.relname, $1) USING OPERATOR(pg_catalog.<), c.relname USING OPERATOR(pg_catalog.<) LIMIT 1",
-		.nargs = 2,
-		.argtypes = {TEXTOID, OIDOID},
+		.nargs = 3,
+		.argtypes = {TEXTOID, OIDOID, CHAROID},
 	};
 	MemoryContext caller = CurrentMemoryContext;
-	Datum		values[2] = {PointerGetDatum(name), ObjectIdGetDatum(GetUserId())};
+	Datum		values[3] = {PointerGetDatum(name), ObjectIdGetDatum(GetUserId()), CharGetDatum(kind)};
 	DbosOwnerScope scope;
 	char	   *found = NULL;
 
@@ -328,21 +315,27 @@ nearest_name(const text *name)
 	return found;
 }
 
+static const char *
+kind_name(char kind)
+{
+	return kind == DBOS_KIND_TOPIC ? "topic" : "mailbox";
+}
+
 static void
-no_mailbox(const text *name)
+no_mailbox(const text *name, char kind)
 {
 	char	   *typed = text_to_cstring(name);
-	char	   *nearest = nearest_name(name);
+	char	   *nearest = nearest_name(name, kind);
 
 	ereport(ERROR,
 			errcode(ERRCODE_UNDEFINED_TABLE),
-			errmsg("mailbox \"%s\" does not exist", typed),
+			errmsg("%s \"%s\" does not exist", kind_name(kind), typed),
 			nearest != NULL ? errhint("Perhaps you meant \"%s\".", nearest)
-			: errhint("SELECT dbos.create_mailbox(%s);", quote_literal_cstr(typed)));
+			: errhint("SELECT dbos.create_%s(%s);", kind_name(kind), quote_literal_cstr(typed)));
 }
 
 DbosMailbox *
-dbos_mailbox_resolve(const text *name, LOCKMODE lock)
+dbos_mailbox_resolve(const text *name, char kind, LOCKMODE lock)
 {
 	RangeVar   *var = makeRangeVarFromNameList(textToQualifiedNameList(unconstify(text *, name)));
 	Oid			relation = RangeVarGetRelid(var, lock, true);
@@ -351,19 +344,18 @@ dbos_mailbox_resolve(const text *name, LOCKMODE lock)
 	dbos_require_same_version();
 	if (OidIsValid(relation) && get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE)
 		mailbox = dbos_mailbox_of(relation);
-	if (mailbox == NULL || mailbox->relation != relation)
-	{
-		if (OidIsValid(relation))
-			ereport(ERROR,
-					errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					errmsg("relation \"%s\" is not a mailbox", text_to_cstring(name)),
-					errhint("dbos.mailboxes lists them; dbos.create_mailbox() makes one."));
-		no_mailbox(name);
-	}
+	if (!OidIsValid(relation))
+		no_mailbox(name, kind);
+	if (mailbox == NULL || mailbox->relation != relation || mailbox->kind != kind)
+		ereport(ERROR,
+				errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				errmsg("relation \"%s\" is not a %s", text_to_cstring(name), kind_name(kind)),
+				kind == DBOS_KIND_TOPIC ? errhint("dbos.topics lists them; dbos.create_topic() makes one.")
+				: errhint("dbos.mailboxes lists them; dbos.create_mailbox() makes one."));
 	return mailbox;
 }
 
-const DbosSegment *
+DbosSegment *
 dbos_mailbox_segment(const DbosMailbox *mailbox, int32 number)
 {
 	for (int i = 0; i < mailbox->nsegments; i++)
@@ -373,6 +365,24 @@ dbos_mailbox_segment(const DbosMailbox *mailbox, int32 number)
 			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("mailbox \"%s\" has no segment %d", dbos_mailbox_name(mailbox), number),
 			errdetail("Each segment of a mailbox is a partition of it, which somebody has detached or dropped."));
+}
+
+Relation
+dbos_segment_open(DbosSegment *segment, LOCKMODE lock)
+{
+	Relation	relation = table_open(segment->relation, lock);
+
+	if (!OidIsValid(segment->id_index))
+	{
+		segment->visible_index = index_on(relation, MESSAGE_VISIBLE_AT);
+		segment->id_index = index_on(relation, MESSAGE_ID);
+	}
+	if (!OidIsValid(segment->id_index))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("segment \"%s\" has no index on id", RelationGetRelationName(relation)),
+				errhint("CREATE INDEX ON %s (id);", dbos_qualified_name(segment->relation)));
+	return relation;
 }
 
 char *

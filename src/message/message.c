@@ -13,4 +13,5 @@ dbos_message_register(void)
 {
 	dbos_message_shared_register();
 	dbos_message_pending_install();
+	dbos_message_duty_register();
 }

@@ -24,7 +24,8 @@
 typedef enum PendingKind
 {
 	PENDING_SENT,				/* told at commit */
-	PENDING_CLAIMED				/* told at abort */
+	PENDING_CLAIMED,			/* told at abort */
+	PENDING_FULL				/* told at commit */
 } PendingKind;
 
 typedef struct Pending
@@ -88,6 +89,13 @@ dbos_pending_sent(Oid relation, int32 segment, int64 lo, int64 hi)
 }
 
 void
+dbos_pending_full(DbosMailbox *mailbox)
+{
+	dbos_mailbox_open_slot(mailbox);
+	append(PENDING_FULL, mailbox->relation, (DbosIdRange) {0});
+}
+
+void
 dbos_pending_claimed(Oid relation, DbosIdRange range)
 {
 	append(PENDING_CLAIMED, relation, range);
@@ -99,8 +107,14 @@ static void
 tell(PendingKind kind, int from)
 {
 	for (int i = from; i < nlist; i++)
-		if (list[i].kind == kind)
+	{
+		if (list[i].kind != kind)
+			continue;
+		if (kind == PENDING_FULL)
+			dbos_mailbox_want(list[i].relation, DBOS_WORK_ROTATE);
+		else
 			dbos_mailbox_give(list[i].relation, list[i].range);
+	}
 }
 
 /* Its memory goes with the transaction. */
@@ -127,6 +141,7 @@ pending_xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			tell(PENDING_SENT, 0);
+			tell(PENDING_FULL, 0);
 			forget_list();
 			break;
 		case XACT_EVENT_ABORT:

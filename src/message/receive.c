@@ -122,7 +122,7 @@ take_range(Receiving *receiving, const DbosIdRange *range, Snapshot snapshot)
 	for (int i = 0; i < mailbox->nsegments; i++)
 		if (range->segment == DBOS_ANY_SEGMENT ? mailbox->segments[i].number != DBOS_ASIDE_SEGMENT
 			: mailbox->segments[i].number == range->segment)
-			dbos_segment_scan_begin(&scans[nscans++], &mailbox->segments[i], snapshot, range->lo, range->hi);
+			dbos_segment_scan_begin(&scans[nscans++], &mailbox->segments[i], snapshot, range->lo, range->hi, RowExclusiveLock);
 	while (receiving->got < receiving->wanted && (next = lowest(scans, nscans)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -243,7 +243,7 @@ dbos_receive(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("max_messages must be between 1 and %d: %d", MAX_MESSAGES, receiving.wanted));
-	receiving.mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), RowExclusiveLock);
+	receiving.mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
 	dbos_mailbox_check_right(receiving.mailbox, ACL_DELETE);
 	receiving.store = result->setResult;
 	receiving.desc = result->setDesc;

@@ -26,9 +26,10 @@
 /* ---- writing ---- */
 
 void
-dbos_segment_write_begin(DbosSegmentWriter *writer, const DbosSegment *segment, int rows)
+dbos_segment_write_begin(DbosSegmentWriter *writer, DbosSegment *segment, int rows)
 {
-	writer->relation = table_open(segment->relation, RowExclusiveLock);
+	writer->relation = dbos_segment_open(segment, RowExclusiveLock);
+	writer->last = 0;
 	writer->estate = CreateExecutorState();
 	writer->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->target, writer->relation, 0, NULL, 0);
@@ -50,6 +51,8 @@ write_rows(DbosSegmentWriter *writer)
 		table_tuple_insert(writer->relation, writer->slots[0], command, 0, NULL);
 	else if (writer->nslots > 1)
 		table_multi_insert(writer->relation, writer->slots, writer->nslots, command, 0, NULL);
+	if (writer->nslots > 0)
+		writer->last = ItemPointerGetBlockNumber(&writer->slots[writer->nslots - 1]->tts_tid);
 	for (int i = 0; i < writer->nslots; i++)
 	{
 		dbos_insert_index_tuples(writer->target, writer->slots[i], writer->estate);
@@ -91,13 +94,14 @@ dbos_segment_write_end(DbosSegmentWriter *writer)
 /* ---- reading ---- */
 
 void
-dbos_segment_scan_begin(DbosSegmentScan *scan, const DbosSegment *segment,
-						Snapshot snapshot, int64 lo, int64 hi)
+dbos_segment_scan_begin(DbosSegmentScan *scan, DbosSegment *segment,
+						Snapshot snapshot, int64 lo, int64 hi, LOCKMODE lock)
 {
 	ScanKeyData keys[2];
 
-	scan->segment = segment;
-	scan->relation = table_open(segment->relation, RowExclusiveLock);
+	scan->segment = segment->number;
+	scan->lock = lock;
+	scan->relation = dbos_segment_open(segment, lock);
 	scan->index = index_open(segment->id_index, AccessShareLock);
 	scan->slot = table_slot_create(scan->relation, NULL);
 	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(lo));
@@ -119,7 +123,8 @@ dbos_segment_scan_end(DbosSegmentScan *scan)
 	index_endscan(scan->scan);
 	ExecDropSingleTupleTableSlot(scan->slot);
 	index_close(scan->index, AccessShareLock);
-	table_close(scan->relation, NoLock);
+	/* Who has written keeps the lock until the end of the transaction. */
+	table_close(scan->relation, scan->lock == AccessShareLock ? AccessShareLock : NoLock);
 }
 
 int64

@@ -25,6 +25,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -98,6 +99,8 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 	dbos_segment_write_end(&writer);
 	if (count > 0)
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
+	if (writer.last >= dbos_segment_limit(mailbox))
+		dbos_pending_full(mailbox);
 }
 
 /* The same by INSERT, with everything that the sender's rights and the table's owner say. */
@@ -107,8 +110,7 @@ insert_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int 
 	Oid			types[3] = {TEXTOID, JSONBOID, JSONBOID};
 	Oid			relation = sending->mailbox->relation;
 	char	   *command = psprintf("INSERT INTO %s (partition_key, headers, body) VALUES ($1, $2, $3) RETURNING id",
-								   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
-															  get_rel_name(relation)));
+								   dbos_qualified_name(relation));
 	SPIPlanPtr	plan;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -148,7 +150,7 @@ read_sending(FunctionCallInfo fcinfo, const char *command, Sending *sending)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mailbox must not be null"));
 	PreventCommandIfReadOnly(command);
-	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), RowExclusiveLock);
+	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
 	dbos_mailbox_check_right(sending->mailbox, ACL_INSERT);
 	sending->now = dbos_now();
 	sending->partition_key = NULL;
@@ -315,5 +317,9 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 		nulls[3] = dbos_context_task() == 0;
 	}
 	dbos_pending_sent(mailbox->relation, segment, id, id);
+	/* The page that this backend writes to, if it has one. */
+	if (RelationGetTargetBlock(trigger->tg_relation) != InvalidBlockNumber &&
+		RelationGetTargetBlock(trigger->tg_relation) >= dbos_segment_limit(mailbox))
+		dbos_pending_full(mailbox);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, desc, lengthof(columns), columns, values, nulls));
 }

@@ -38,6 +38,7 @@ typedef struct MailboxSlot
 	Oid			relation;		/* InvalidOid: free */
 	int			first_waiter;	/* proc numbers: the one that waits longest */
 	int			last_waiter;
+	int			work;			/* for the background: DBOS_WORK_... */
 	uint64		used;			/* by the partition's clock */
 	DbosReadySet ready;
 } MailboxSlot;
@@ -223,6 +224,22 @@ open_slot(DbosMailbox *mailbox)
 	return true;
 }
 
+/* Sees to it that the mailbox has a slot, where there is room: before the end of a transaction says something of it. */
+void
+dbos_mailbox_open_slot(DbosMailbox *mailbox)
+{
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attach())
+		return;
+	lock = lock_of(mailbox->relation);
+	slot = find_slot(mailbox->relation, &mailbox->slot);
+	LWLockRelease(lock);
+	if (slot == NULL)
+		(void) open_slot(mailbox);
+}
+
 /* ---- waiters ---- */
 
 static void
@@ -376,4 +393,58 @@ dbos_mailbox_give(Oid relation, DbosIdRange range)
 		next = choose_waiter(slot);
 	}
 	release_and_wake(lock, next);
+}
+
+/* ---- work for the background ---- */
+
+/* Has the background do something for a mailbox.  Neither allocates nor raises. */
+void
+dbos_mailbox_want(Oid relation, int work)
+{
+	int			number = -1;
+	bool		fresh = false;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	lock = lock_of(relation);
+	slot = find_slot(relation, &number);
+	if (slot != NULL)
+	{
+		fresh = (slot->work & work) != work;
+		slot->work |= work;
+	}
+	LWLockRelease(lock);
+	if (fresh)
+		dbos_duty_want();
+}
+
+/* Takes the work of some mailbox of this database; false when there is none. */
+bool
+dbos_mailbox_next_work(Oid *relation, int *work)
+{
+	if (!dbos_shared_attach())
+		return false;
+	for (int p = 0; p < PARTITIONS; p++)
+	{
+		bool		found = false;
+
+		LWLockAcquire(&shared->partitions[p].lock, LW_EXCLUSIVE);
+		for (int i = 0; i < shared->nslots && !found; i++)
+		{
+			MailboxSlot *slot = slot_at(p, i);
+
+			if (slot->relation == InvalidOid || slot->database != MyDatabaseId || slot->work == 0)
+				continue;
+			*relation = slot->relation;
+			*work = slot->work;
+			slot->work = 0;
+			found = true;
+		}
+		LWLockRelease(&shared->partitions[p].lock);
+		if (found)
+			return true;
+	}
+	return false;
 }

@@ -166,12 +166,31 @@ dbos_pending_want_scheduler(void)
 		(void) append(PENDING_SCHEDULER);
 }
 
+/* At the end of a transaction of another room: the process of this database looks at its duties. */
+static void
+want_scheduler_now(void)
+{
+	DbosDatabase *database;
+
+	if (!dbos_shared_attached() || dbos_task_shared == NULL)
+		return;
+	DBOS_TASK_LOCK();
+	database = dbos_database_find(MyDatabaseId, true);
+	if (database != NULL)
+	{
+		database_exists(database);
+		dbos_scheduler_want(database);
+	}
+	DBOS_TASK_UNLOCK();
+}
+
 /* Registers the callbacks; once in each process, from _PG_init. */
 void
 dbos_pending_install(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
+	dbos_duty_set_wanter(want_scheduler_now);
 }
 
 static void

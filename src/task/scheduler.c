@@ -745,6 +745,44 @@ retain_history(TimestampTz now)
 	dbos_do_duty("forget old starts", dbos_starts_forget, NULL);
 }
 
+/* ---- the duties of other rooms ---- */
+
+typedef struct DutyRun
+{
+	const DbosDuty *duty;
+	DbosDutyResult result;
+} DutyRun;
+
+static void
+run_duty(void *argument)
+{
+	DutyRun    *run = argument;
+
+	run->duty->run(&run->result);
+}
+
+/* Runs each until it has nothing more to do; when one is next wanted by the clock, or 0. */
+static TimestampTz
+run_duties(void)
+{
+	TimestampTz due = 0;
+
+	for (int i = 0; dbos_duty_at(i) != NULL; i++)
+	{
+		DutyRun		run = {.duty = dbos_duty_at(i)};
+
+		do
+		{
+			memset(&run.result, 0, sizeof(run.result));
+			dbos_do_duty(run.duty->what, run_duty, &run);
+			CHECK_FOR_INTERRUPTS();
+		} while (run.result.more);
+		if (run.result.due != 0 && (due == 0 || due > run.result.due))
+			due = run.result.due;
+	}
+	return due;
+}
+
 /* ---- the round without shared memory: it looks instead of being told ---- */
 
 static void
@@ -823,6 +861,7 @@ round_by_tables(void)
 	work |= handle_clock();
 	deliver_cancellations();
 	dbos_do_duty("start executors", start_executors, &work);
+	(void) run_duties();
 	now = GetCurrentTimestamp();
 	retain_history(now);
 	(void) watch(now, &watched_at);
@@ -854,6 +893,7 @@ dbos_scheduler_round(void)
 	TimestampTz due = 0;
 	TimestampTz rest_ends;
 	TimestampTz watch_due;
+	TimestampTz duty_due;
 	TimestampTz now;
 	bool		did = false;
 	bool		more;
@@ -899,6 +939,9 @@ dbos_scheduler_round(void)
 	watch_due = watch(now, &my_database()->watched_at);
 	if (watch_due != 0 && (due == 0 || due > watch_due))
 		due = watch_due;
+	duty_due = run_duties();
+	if (duty_due != 0 && (due == 0 || due > duty_due))
+		due = duty_due;
 	/* Once a day in any case, for the next day's partition. */
 	if (due == 0 || due > next_midnight(now))
 		due = next_midnight(now);

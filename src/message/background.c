@@ -1,0 +1,137 @@
+/*
+ * background.c
+ *	  What is done for mailboxes in the background, in the process that a database has for it.
+ *
+ * Shared memory says which mailboxes want something done.  Now and then, and where
+ * there is no shared memory often, all of them are looked at.  Each mailbox is
+ * a transaction.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "message.h"
+
+/* All mailboxes are looked at this often. */
+#define LOOK_AT_ALL_MS	60000
+#define LOOK_WITHOUT_SHARED_MEMORY_MS 1000
+/* One with segments to be emptied is. */
+#define EMPTY_AGAIN_MS	500
+
+/* Of a mailbox that was dropped as any table is. */
+static void
+forget_dropped(void)
+{
+	static DbosPlan plan = {
+		.sql = "DELETE FROM dbos.mailbox m WHERE NOT EXISTS"
+		" (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) m.relation)",
+	};
+	DbosOwnerScope scope;
+
+	dbos_owner_begin(&scope);
+	(void) dbos_plan_execute(&plan, NULL, NULL, false, 0);
+	dbos_owner_end(&scope);
+}
+
+/* The relation after this one, in the order of their numbers; InvalidOid: there is none. */
+static Oid
+mailbox_after(Oid relation)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT relation FROM dbos.mailbox WHERE relation OPERATOR(pg_catalog.>) $1::pg_catalog.oid"
+		" ORDER BY relation LIMIT 1",
+		.nargs = 1,
+		.argtypes = {REGCLASSOID},
+	};
+	Datum		value = ObjectIdGetDatum(relation);
+	Oid			found = InvalidOid;
+	DbosOwnerScope scope;
+	bool		isnull;
+
+	dbos_owner_begin(&scope);
+	if (dbos_plan_execute(&plan, &value, NULL, true, 1) > 0)
+		found = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	dbos_owner_end(&scope);
+	return found;
+}
+
+/* True when it wants to be looked at again soon. */
+static bool
+work_for(Oid relation)
+{
+	DbosMailbox *mailbox;
+
+	/* Who drops or alters it goes first. */
+	if (!ConditionalLockRelationOid(relation, AccessShareLock))
+		return true;
+	mailbox = dbos_mailbox_of(relation);
+	if (mailbox == NULL || mailbox->relation != relation)
+		return false;
+	return dbos_mailbox_rotate(mailbox);
+}
+
+/*
+ * One unit of work in the transaction that we are in.  What this process has still
+ * to look at is kept here: it goes with the process, and its successor looks at all.
+ */
+static void
+message_duty(DbosDutyResult *result)
+{
+	static TimestampTz all_at = 0;	/* when all are looked at next */
+	static Oid	at = InvalidOid;	/* the last one of that look */
+	static bool looking = false;
+	static bool again = false;	/* one of them wants to be looked at soon */
+	TimestampTz now = GetCurrentTimestamp();
+	Oid			relation;
+	int			work;
+
+	/* Objects of an older version do not have it. */
+	if (!OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))))
+		return;
+	if (dbos_mailbox_next_work(&relation, &work))
+	{
+		again |= work_for(relation);
+		if (again)
+			all_at = Min(all_at, TimestampTzPlusMilliseconds(now, EMPTY_AGAIN_MS));
+		result->more = true;
+		return;
+	}
+	if (!looking && now >= all_at)
+	{
+		looking = true;
+		again = false;
+		at = InvalidOid;
+		forget_dropped();
+	}
+	if (looking)
+	{
+		at = mailbox_after(at);
+		looking = OidIsValid(at);
+		if (looking)
+			again |= work_for(at);
+		else
+			all_at = TimestampTzPlusMilliseconds(now, again ? EMPTY_AGAIN_MS : dbos_shared_attached() ? LOOK_AT_ALL_MS
+												 : LOOK_WITHOUT_SHARED_MEMORY_MS);
+		result->more = looking;
+	}
+	if (!result->more && OidIsValid(mailbox_after(InvalidOid)))
+		result->due = all_at;
+}
+
+static const DbosDuty duty = {
+	.what = "mailboxes",
+	.run = message_duty,
+};
+
+void
+dbos_message_duty_register(void)
+{
+	dbos_duty_register(&duty);
+}
