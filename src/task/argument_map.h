@@ -113,6 +113,11 @@ typedef enum DbosChosenBy
 
 extern DbosSignature *dbos_function_choose(const char *name, Jsonb *args, const DbosShape *shape,
 										   Oid role, DbosMapping *mapping, DbosChosenBy *chosen_by);
+/*
+ * Whatever the document: the one function of a name, or NULL when it has several.
+ * Raises when it has none that can be called as a task, or role may not.
+ */
+extern DbosSignature *dbos_function_named(const char *name, Oid role);
 extern DbosSignature *dbos_function_identified(const char *identity, const DbosShape *shape,
 											   Oid role, DbosMapping *mapping,
 											   DbosChosenBy *chosen_by);

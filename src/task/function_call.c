@@ -466,3 +466,38 @@ dbos_function_call_plan(const DbosFunctionCall *call)
 	entry->plan_user = GetUserId();
 	return plan;
 }
+
+Jsonb *
+dbos_function_call_execute(const DbosFunctionCall *call, Jsonb *args, int64 *rows)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Jsonb	   *result = NULL;
+	Datum		value = PointerGetDatum(NULL);
+	bool		null;
+	SPIPlanPtr	plan;
+	int			rc;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	plan = dbos_function_call_plan(call);
+	if (call->takes_args)
+		value = PointerGetDatum(dbos_function_call_arguments(call, args));
+	rc = SPI_execute_plan(plan, &value, value == 0 ? "n" : NULL, false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not execute task: %s", SPI_result_code_string(rc));
+	if (rows != NULL)
+		*rows = SPI_processed;
+	if (rc == SPI_OK_SELECT && SPI_processed > 0 && SPI_tuptable->tupdesc->natts > 0)
+	{
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+		if (!null)
+		{
+			MemoryContext old = MemoryContextSwitchTo(caller);
+
+			result = DatumGetJsonbPCopy(value);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	SPI_finish();
+	return result;
+}

@@ -62,4 +62,10 @@ extern Jsonb *dbos_function_call_arguments(const DbosFunctionCall *call, Jsonb *
  */
 extern SPIPlanPtr dbos_function_call_plan(const DbosFunctionCall *call);
 
+/*
+ * Calls it in the current transaction, as the current user; its value, in the current
+ * context, or NULL.  *rows, unless NULL: how many it returned.
+ */
+extern Jsonb *dbos_function_call_execute(const DbosFunctionCall *call, Jsonb *args, int64 *rows);
+
 #endif							/* DBOS_FUNCTION_CALL_H */

@@ -618,6 +618,25 @@ require_callable(const DbosSignature *signature, const DbosMapping *mapping)
 						dbos_signature_text(signature)));
 }
 
+static Candidates
+candidates_of(const char *name, Oid role)
+{
+	if (name_is_exact(name))
+		return candidates_exact(name);
+	return candidates_named(textToQualifiedNameList(cstring_to_text(name)), role);
+}
+
+DbosSignature *
+dbos_function_named(const char *name, Oid role)
+{
+	Candidates	candidates = candidates_of(name, role);
+
+	if (candidates.count > 1)
+		return NULL;
+	require_privileges(candidates.items[0].signature, role);
+	return candidates.items[0].signature;
+}
+
 /*
  * dbos_function_choose returns the function that name and args mean, and how its
  * parameters are filled, in CurrentMemoryContext.
@@ -626,15 +645,10 @@ DbosSignature *
 dbos_function_choose(const char *name, Jsonb *args, const DbosShape *shape, Oid role,
 					 DbosMapping *mapping, DbosChosenBy *chosen_by)
 {
-	Candidates	candidates;
-	int			named;
+	Candidates	candidates = candidates_of(name, role);
+	int			named = candidates.count;
 	DbosSignature *signature;
 
-	if (name_is_exact(name))
-		candidates = candidates_exact(name);
-	else
-		candidates = candidates_named(textToQualifiedNameList(cstring_to_text(name)), role);
-	named = candidates.count;
 	keep_fitting(name, &candidates, shape);
 	*chosen_by = DBOS_CHOSEN_BY_KEYS;
 	if (named == 1 && candidates.items[0].signature->takes_document)

@@ -239,41 +239,6 @@ note_usage(DbosMember *member)
 	attempt->finished_at = last_looked;
 }
 
-/* Calls the function in the current transaction; its value, in the current context. */
-static Jsonb *
-call_function(DbosMember *member)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	Jsonb	   *result = NULL;
-	Datum		value = PointerGetDatum(NULL);
-	bool		null;
-	SPIPlanPtr	plan;
-	int			rc;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	plan = dbos_function_call_plan(member->call);
-	if (member->call->takes_args)
-		value = PointerGetDatum(dbos_function_call_arguments(member->call, member->args));
-	rc = SPI_execute_plan(plan, &value, value == 0 ? "n" : NULL, false, 0);
-	if (rc < 0)
-		elog(ERROR, "could not execute task: %s", SPI_result_code_string(rc));
-	member->attempt.rows = SPI_processed;
-	if (rc == SPI_OK_SELECT && SPI_processed > 0 && SPI_tuptable->tupdesc->natts > 0)
-	{
-		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
-		if (!null)
-		{
-			MemoryContext old = MemoryContextSwitchTo(caller);
-
-			result = DatumGetJsonbPCopy(value);
-			MemoryContextSwitchTo(old);
-		}
-	}
-	SPI_finish();
-	return result;
-}
-
 static void
 record_decision(const DbosMember *member, const DbosSample *sample)
 {
@@ -333,7 +298,7 @@ run_inside(DbosMember *member, bool others_wait)
 		result = dbos_command_execute(member->function, false, &member->attempt.rows);
 	}
 	else
-		result = call_function(member);
+		result = dbos_function_call_execute(member->call, member->args, &member->attempt.rows);
 	dbos_company_leave();
 	dbos_stop_point("task effects done");
 	note_usage(member);

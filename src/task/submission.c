@@ -60,8 +60,8 @@ forget_checked(Datum arg, int cacheid, uint32 hashvalue)
  * it would meet.  Found good once, a pair is not checked again until a role, a
  * membership or a database changes.
  */
-static void
-check_roles(Oid session_role, Oid role)
+void
+dbos_submit_check_roles(Oid session_role, Oid role)
 {
 	HeapTuple	tuple;
 	bool		can_login;
@@ -142,7 +142,7 @@ dbos_submit_allowed(const char *command)
 				errmsg("cannot submit a task within a security-restricted operation"),
 				errdetail("That is the maintenance of an index or a materialized view, and the like."));
 	refuse_borrowed_session();
-	check_roles(GetSessionUserId(), GetUserId());
+	dbos_submit_check_roles(GetSessionUserId(), GetUserId());
 }
 
 /* Once in a session that submits where nobody runs tasks. */
@@ -216,20 +216,23 @@ read_time(FunctionCallInfo fcinfo, int at, const char *option)
 	return time;
 }
 
-static text *
-read_key(FunctionCallInfo fcinfo, int at, const char *option)
+void
+dbos_submit_check_key(const text *key, const char *option)
 {
-	text	   *key;
-
-	if (PG_ARGISNULL(at))
-		return NULL;
-	key = PG_GETARG_TEXT_PP(at);
-	if (VARSIZE_ANY_EXHDR(key) > MAX_KEY_BYTES)
+	if (key != NULL && VARSIZE_ANY_EXHDR(key) > MAX_KEY_BYTES)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("%s of a task must be at most %d bytes", option, MAX_KEY_BYTES),
 				errdetail("It has %zu bytes.", (size_t) VARSIZE_ANY_EXHDR(key)),
 				errhint("Use a hash of it, as md5() makes."));
+}
+
+static text *
+read_key(FunctionCallInfo fcinfo, int at, const char *option)
+{
+	text	   *key = PG_ARGISNULL(at) ? NULL : PG_GETARG_TEXT_PP(at);
+
+	dbos_submit_check_key(key, option);
 	return key;
 }
 

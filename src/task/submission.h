@@ -60,6 +60,12 @@ typedef enum DbosKeyUse
 /* Raises what keeps this session, as its current role, from submitting by that command. */
 extern void dbos_submit_allowed(const char *command);
 
+/* Raises what would keep a worker from running tasks of that login as that role. */
+extern void dbos_submit_check_roles(Oid session_role, Oid role);
+
+/* Raises when a key is too long; NULL is none. */
+extern void dbos_submit_check_key(const text *key, const char *option);
+
 /* Once in a session that submits where nobody runs tasks. */
 extern void dbos_warn_without_workers(TimestampTz now);
 

@@ -288,7 +288,6 @@ extern bool dbos_task_settle(int64 task, const char *state, Jsonb *result, Jsonb
 /* An attempt failed: retries later or settles; true when it will be tried again. */
 extern bool dbos_task_attempt_failed(int64 task, Jsonb *error, const DbosAttempt *attempt);
 extern bool dbos_task_crash_counted(int64 task);	/* false: its row is another's, later */
-extern Jsonb *dbos_error_json(const ErrorData *error);
 extern Jsonb *dbos_error_make(int sqlerrcode, const char *message, const char *detail, const char *hint);
 
 /* ---- command.c: SQL text as a task ---- */
