@@ -64,7 +64,7 @@ mailbox_after(Oid relation)
 
 /* True when it wants to be looked at again soon. */
 static bool
-work_for(Oid relation)
+work_for(Oid relation, int work, DbosIdRange failed)
 {
 	DbosMailbox *mailbox;
 
@@ -74,6 +74,10 @@ work_for(Oid relation)
 	mailbox = dbos_mailbox_of(relation);
 	if (mailbox == NULL || mailbox->relation != relation)
 		return false;
+	if (work & DBOS_WORK_COUNT)
+		dbos_deliveries_count(mailbox, failed);
+	if (work & DBOS_WORK_FORGET)
+		dbos_message_keys_forget(mailbox);
 	return dbos_mailbox_rotate(mailbox);
 }
 
@@ -89,15 +93,16 @@ message_duty(DbosDutyResult *result)
 	static bool looking = false;
 	static bool again = false;	/* one of them wants to be looked at soon */
 	TimestampTz now = GetCurrentTimestamp();
+	DbosIdRange failed = {.lo = 0, .hi = -1};
 	Oid			relation;
 	int			work;
 
 	/* Objects of an older version do not have it. */
 	if (!OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))))
 		return;
-	if (dbos_mailbox_next_work(&relation, &work))
+	if (dbos_mailbox_next_work(&relation, &work, &failed))
 	{
-		again |= work_for(relation);
+		again |= work_for(relation, work, failed);
 		if (again)
 			all_at = Min(all_at, TimestampTzPlusMilliseconds(now, EMPTY_AGAIN_MS));
 		result->more = true;
@@ -115,7 +120,7 @@ message_duty(DbosDutyResult *result)
 		at = mailbox_after(at);
 		looking = OidIsValid(at);
 		if (looking)
-			again |= work_for(at);
+			again |= work_for(at, DBOS_WORK_ALL, failed);
 		else
 			all_at = TimestampTzPlusMilliseconds(now, again ? EMPTY_AGAIN_MS : dbos_shared_attached() ? LOOK_AT_ALL_MS
 												 : LOOK_WITHOUT_SHARED_MEMORY_MS);

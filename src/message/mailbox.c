@@ -32,7 +32,11 @@
 #include "message.h"
 
 PG_FUNCTION_INFO_V1(dbos_create_mailbox);
+PG_FUNCTION_INFO_V1(dbos_alter_mailbox);
 PG_FUNCTION_INFO_V1(dbos_drop_mailbox);
+PG_FUNCTION_INFO_V1(dbos_pause_mailbox);
+PG_FUNCTION_INFO_V1(dbos_resume_mailbox);
+PG_FUNCTION_INFO_V1(dbos_purge_mailbox);
 
 /* One is filled while the one before it comes to its end. */
 #define FIRST_SEGMENTS 2
@@ -140,16 +144,116 @@ dbos_mailbox_drop(const DbosMailbox *mailbox)
 	dbos_owner_end(&scope);
 }
 
+/* ---- options ---- */
+
+/* The mailbox that takes what was delivered too often; the caller must own it. */
+static Oid
+dead_letter_of(const text *name, Oid relation)
+{
+	DbosMailbox *dead = dbos_mailbox_resolve(name, DBOS_KIND_MAILBOX, AccessShareLock);
+
+	if (dead->relation == relation)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("a mailbox cannot be its own dead-letter mailbox"));
+	dbos_mailbox_check_owner(dead);
+	return dead->relation;
+}
+
+static void
+write_deliveries(Oid relation, int32 max_deliveries, Oid dead_letter)
+{
+	static DbosPlan plan = {
+		.sql = "UPDATE dbos.mailbox SET max_deliveries = $2, dead_letter = $3 WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+		.nargs = 3,
+		.argtypes = {REGCLASSOID, INT4OID, REGCLASSOID},
+	};
+	Datum		values[3] = {ObjectIdGetDatum(relation), Int32GetDatum(max_deliveries), ObjectIdGetDatum(dead_letter)};
+	char		nulls[3] = {' ', max_deliveries == 0 ? 'n' : ' ', OidIsValid(dead_letter) ? ' ' : 'n'};
+	DbosOwnerScope scope;
+
+	dbos_owner_begin(&scope);
+	(void) dbos_plan_execute(&plan, values, nulls, false, 0);
+	dbos_owner_end(&scope);
+	CacheInvalidateRelcacheByRelid(relation);
+}
+
+/* max_deliveries and dead_letter, arguments that stand beside each other. */
+static void
+set_deliveries(Oid relation, FunctionCallInfo fcinfo, int at)
+{
+	int32		most;
+
+	if (PG_ARGISNULL(at) != PG_ARGISNULL(at + 1))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("max_deliveries and dead_letter of a mailbox belong together"),
+				errdetail("What was delivered so often without success goes to the dead-letter mailbox."),
+				errhint("Make that mailbox first, and give both."));
+	if (PG_ARGISNULL(at))
+	{
+		write_deliveries(relation, 0, InvalidOid);
+		return;
+	}
+	most = PG_GETARG_INT32(at);
+	if (most < 1)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("max_deliveries must be at least 1: %d", most));
+	write_deliveries(relation, most, dead_letter_of(PG_GETARG_TEXT_PP(at + 1), relation));
+}
+
+static void
+set_paused(FunctionCallInfo fcinfo, bool paused)
+{
+	static DbosPlan plan = {
+		.sql = "UPDATE dbos.mailbox SET paused = $2 WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+		.nargs = 2,
+		.argtypes = {REGCLASSOID, BOOLOID},
+	};
+	DbosMailbox *mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, AccessShareLock);
+	Datum		values[2] = {ObjectIdGetDatum(mailbox->relation), BoolGetDatum(paused)};
+	DbosOwnerScope scope;
+
+	dbos_mailbox_check_owner(mailbox);
+	dbos_owner_begin(&scope);
+	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
+	dbos_owner_end(&scope);
+	CacheInvalidateRelcacheByRelid(mailbox->relation);
+	/* Who waits looks again. */
+	if (!paused)
+		dbos_pending_sent(mailbox->relation, DBOS_ANY_SEGMENT, 1, dbos_mailbox_last_id(mailbox));
+}
+
 /* ---- SQL functions ---- */
 
-/* dbos.create_mailbox(relation text) */
+/* dbos.create_mailbox(relation text, max_deliveries int, dead_letter text) */
 Datum
 dbos_create_mailbox(PG_FUNCTION_ARGS)
 {
+	Oid			relation;
+
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
 	PreventCommandIfReadOnly("dbos.create_mailbox()");
-	(void) dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX);
+	relation = dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX);
+	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
+		set_deliveries(relation, fcinfo, 1);
+	PG_RETURN_VOID();
+}
+
+/* dbos.alter_mailbox(mailbox text, max_deliveries int, dead_letter text) */
+Datum
+dbos_alter_mailbox(PG_FUNCTION_ARGS)
+{
+	DbosMailbox *mailbox;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mailbox must not be null"));
+	PreventCommandIfReadOnly("dbos.alter_mailbox()");
+	mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, AccessShareLock);
+	dbos_mailbox_check_owner(mailbox);
+	set_deliveries(mailbox->relation, fcinfo, 1);
 	PG_RETURN_VOID();
 }
 
@@ -160,4 +264,40 @@ dbos_drop_mailbox(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("dbos.drop_mailbox()");
 	dbos_mailbox_drop(dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, AccessExclusiveLock));
 	PG_RETURN_VOID();
+}
+
+/* dbos.pause_mailbox(mailbox text) */
+Datum
+dbos_pause_mailbox(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("dbos.pause_mailbox()");
+	set_paused(fcinfo, true);
+	PG_RETURN_VOID();
+}
+
+/* dbos.resume_mailbox(mailbox text) */
+Datum
+dbos_resume_mailbox(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("dbos.resume_mailbox()");
+	set_paused(fcinfo, false);
+	PG_RETURN_VOID();
+}
+
+/* dbos.purge_mailbox(mailbox text) → how many messages are gone when the transaction commits */
+Datum
+dbos_purge_mailbox(PG_FUNCTION_ARGS)
+{
+	DbosMailbox *mailbox;
+	int64		purged;
+
+	PreventCommandIfReadOnly("dbos.purge_mailbox()");
+	mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
+	dbos_mailbox_check_right(mailbox, ACL_DELETE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	dbos_ddl("DELETE FROM %s", dbos_qualified_name(mailbox->relation));
+	purged = SPI_processed;
+	SPI_finish();
+	PG_RETURN_INT64(purged);
 }

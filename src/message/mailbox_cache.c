@@ -36,6 +36,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
@@ -188,7 +189,7 @@ static bool
 read_row(DbosMailbox *mailbox)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT container_id, paused, current_segment, kind FROM dbos.mailbox"
+		.sql = "SELECT container_id, paused, current_segment, kind, max_deliveries, dead_letter FROM dbos.mailbox"
 		" WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 		.nargs = 1,
 		.argtypes = {REGCLASSOID},
@@ -210,6 +211,10 @@ read_row(DbosMailbox *mailbox)
 		mailbox->paused = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
 		mailbox->current_segment = DatumGetInt32(SPI_getbinval(row, desc, 3, &isnull));
 		mailbox->kind = DatumGetChar(SPI_getbinval(row, desc, 4, &isnull));
+		mailbox->max_deliveries = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
+		if (isnull)
+			mailbox->max_deliveries = 0;
+		mailbox->dead_letter = DatumGetObjectId(SPI_getbinval(row, desc, 6, &isnull));
 	}
 	PopActiveSnapshot();
 	dbos_owner_end(&scope);
@@ -464,4 +469,23 @@ dbos_mailbox_check_right(const DbosMailbox *mailbox, AclMode right)
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_TABLE, dbos_mailbox_name(mailbox));
 	dbos_mailbox_check_container(mailbox, right);
+}
+
+void
+dbos_mailbox_refuse_policies(const DbosMailbox *mailbox, const char *what)
+{
+	if (check_enable_rls(mailbox->relation, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("cannot %s mailbox \"%s\" as a role that is subject to its row-level security", what, dbos_mailbox_name(mailbox)));
+}
+
+void
+dbos_mailbox_check_owner(const DbosMailbox *mailbox)
+{
+	if (!dbos_relation_owned(mailbox->relation, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, dbos_mailbox_name(mailbox));
+	/* An owner in another container is nobody there. */
+	if (!superuser() && !dbos_container_contains(dbos_context_container(), mailbox->container))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, dbos_mailbox_name(mailbox));
 }

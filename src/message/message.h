@@ -13,6 +13,8 @@
 #include "nodes/execnodes.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "dbos/kernel.h"
 #include "dbos/message.h"
@@ -64,6 +66,8 @@ typedef struct DbosMailbox
 	Oid			sequence;		/* of the ids */
 	int32		container;
 	bool		paused;
+	int32		max_deliveries;	/* 0: no limit */
+	Oid			dead_letter;	/* mailbox for what was delivered so often */
 	int32		current_segment;	/* where new messages go */
 	int			slot;			/* where it was last found in shared memory, or -1 */
 	int			nsegments;
@@ -81,7 +85,11 @@ extern char *dbos_mailbox_name(const DbosMailbox *mailbox);
 /* The highest id that was taken, also by transactions that have not ended. */
 extern int64 dbos_mailbox_last_id(const DbosMailbox *mailbox);
 extern void dbos_mailbox_check_right(const DbosMailbox *mailbox, AclMode right);
+extern void dbos_mailbox_check_owner(const DbosMailbox *mailbox);
 extern void dbos_mailbox_check_container(const DbosMailbox *mailbox, AclMode right);
+
+/* Raises where row-level security applies to the current role, for what minds none. */
+extern void dbos_mailbox_refuse_policies(const DbosMailbox *mailbox, const char *what);
 
 /* ---- mailbox.c ---- */
 
@@ -92,17 +100,31 @@ extern void dbos_mailbox_drop(const DbosMailbox *mailbox);
 
 extern void dbos_message_shared_register(void);
 extern void dbos_mailbox_open_slot(DbosMailbox *mailbox);
-/* False where there is no shared memory, or no room in it for one more mailbox. */
-extern bool dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *taken, bool *empty);
+typedef enum DbosTaken
+{
+	DBOS_TAKEN_UNKNOWN,			/* no shared memory, or no room in it for one more mailbox: look everywhere */
+	DBOS_TAKEN_NOTHING,
+	DBOS_TAKEN_IDS,
+	DBOS_TAKEN_ASIDE			/* what is due in the aside segment */
+} DbosTaken;
+
+extern DbosTaken dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *ids, TimestampTz *aside_floor);
 extern void dbos_mailbox_give(Oid relation, DbosIdRange range);
+extern void dbos_mailbox_give_aside(Oid relation, TimestampTz at, TimestampTz floor);
+extern void dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range);
 
 /* What the background has to do for a mailbox. */
 #define DBOS_WORK_ROTATE	1
+#define DBOS_WORK_COUNT		2	/* deliveries that failed */
+#define DBOS_WORK_FORGET	4	/* idempotency keys of long ago */
+#define DBOS_WORK_ALL		(DBOS_WORK_ROTATE | DBOS_WORK_COUNT | DBOS_WORK_FORGET)
 extern void dbos_mailbox_want(Oid relation, int work);
-extern bool dbos_mailbox_next_work(Oid *relation, int *work);
+extern bool dbos_mailbox_next_work(Oid *relation, int *work, DbosIdRange *failed);
+/* The delivery of some of these ids has failed: counted before they are delivered again. */
+extern void dbos_mailbox_failed(Oid relation, DbosIdRange range);
 
 /* Waiting for messages: between enter and leave this backend's latch is set for the mailbox's. */
-extern bool dbos_waiter_enter(DbosMailbox *mailbox);
+extern bool dbos_waiter_enter(DbosMailbox *mailbox, TimestampTz *look_at);
 extern void dbos_waiter_leave(bool satisfied);
 
 /* ---- pending.c: what a transaction tells shared memory at its end ---- */
@@ -114,6 +136,12 @@ extern void dbos_pending_sent(Oid relation, int32 segment, int64 lo, int64 hi);
 extern void dbos_pending_full(DbosMailbox *mailbox);
 /* At abort these ids may have messages again. */
 extern void dbos_pending_claimed(Oid relation, DbosIdRange range);
+/* The same, where failed deliveries are counted. */
+extern void dbos_pending_claimed_counted(Oid relation, DbosIdRange range);
+/* At commit a row of the aside segment has this visible_at. */
+extern void dbos_pending_aside(Oid relation, TimestampTz visible_at);
+/* At abort the aside segment is to be looked into from there on. */
+extern void dbos_pending_aside_claimed(Oid relation, TimestampTz floor);
 
 /* ---- segment.c: rows in segments ---- */
 
@@ -150,6 +178,59 @@ extern void dbos_segment_scan_begin(DbosSegmentScan *scan, DbosSegment *segment,
 extern void dbos_segment_scan_next(DbosSegmentScan *scan);
 extern void dbos_segment_scan_end(DbosSegmentScan *scan);
 extern int64 dbos_slot_int64(TupleTableSlot *slot, enum MessageColumn column);
+
+/* Rows of the aside segment that become visible from floor to end, by that time. */
+extern void dbos_aside_scan_begin(DbosSegmentScan *scan, DbosSegment *segment, Snapshot snapshot,
+								  TimestampTz floor, TimestampTz end);
+
+/* ---- take.c: messages are taken out of their segments ---- */
+
+#define DBOS_MESSAGE_RESULT_COLUMNS 7
+/* Rows of the aside segment that somebody had locked are looked at again after this. */
+#define DBOS_LOCKED_ASIDE_MS 50
+
+typedef struct DbosTaking
+{
+	DbosMailbox *mailbox;
+	bool		sees_all;		/* no row-level security applies */
+	bool		directly;		/* rows are deleted without an SQL statement */
+	int			wanted;
+	int			got;
+	Tuplestorestate *store;
+	TupleDesc	desc;
+	TimestampTz lease_until;	/* 0: what is taken is gone */
+	DbosSegmentWriter *writer;	/* of what is put aside; NULL: nothing was */
+	int64		last;			/* id of the last one that was taken */
+	DbosIdRange locked;			/* ids that somebody else has locked */
+} DbosTaking;
+
+typedef enum DbosRowDeleted
+{
+	DBOS_ROW_DELETED,
+	DBOS_ROW_LOCKED,			/* somebody else has it, for now */
+	DBOS_ROW_GONE				/* it is not there any more, or not for this role */
+} DbosRowDeleted;
+
+extern void dbos_take_begin(DbosTaking *taking, FunctionCallInfo fcinfo);
+extern void dbos_take(DbosTaking *taking);
+extern void dbos_take_wait(DbosTaking *taking, TimestampTz end);	/* receive.c */
+extern void dbos_take_end(DbosTaking *taking);
+extern DbosRowDeleted dbos_row_delete(Relation segment, TupleTableSlot *slot, bool directly);
+extern HeapTuple dbos_row_copy(TupleTableSlot *slot);
+extern bool dbos_delivery_failed(TupleTableSlot *slot);
+extern int64 dbos_milliseconds(Interval *interval, const char *name);
+
+/* ---- lease.c ---- */
+extern void dbos_lease_put(DbosTaking *taking, HeapTuple row);
+extern void dbos_aside_put(DbosSegmentWriter *writer, HeapTuple row, TimestampTz visible_at, int32 deliveries);
+
+/* ---- delivery.c: deliveries that failed, and dead letters ---- */
+extern void dbos_dead_letter_move(DbosMailbox *mailbox, Relation segment, TupleTableSlot *slot);
+extern void dbos_deliveries_count(DbosMailbox *mailbox, DbosIdRange range);
+
+/* ---- message_key.c: idempotency ---- */
+extern bool dbos_message_key_take(const DbosMailbox *mailbox, text *key, int64 id, int64 *existing);
+extern void dbos_message_keys_forget(const DbosMailbox *mailbox);
 
 /* ---- ddl.c: tables are made and truncated, between begin and end as their owner ---- */
 

@@ -25,7 +25,10 @@ typedef enum PendingKind
 {
 	PENDING_SENT,				/* told at commit */
 	PENDING_CLAIMED,			/* told at abort */
-	PENDING_FULL				/* told at commit */
+	PENDING_COUNTED,			/* told at abort: claimed, and failed then */
+	PENDING_FULL,				/* told at commit */
+	PENDING_ASIDE,				/* told at commit; range.lo is a time */
+	PENDING_ASIDE_CLAIMED		/* told at abort; range.lo is a time */
 } PendingKind;
 
 typedef struct Pending
@@ -101,19 +104,58 @@ dbos_pending_claimed(Oid relation, DbosIdRange range)
 	append(PENDING_CLAIMED, relation, range);
 }
 
+void
+dbos_pending_claimed_counted(Oid relation, DbosIdRange range)
+{
+	append(PENDING_COUNTED, relation, range);
+}
+
+void
+dbos_pending_aside(Oid relation, TimestampTz visible_at)
+{
+	append(PENDING_ASIDE, relation, (DbosIdRange) {.lo = visible_at, .hi = visible_at});
+}
+
+void
+dbos_pending_aside_claimed(Oid relation, TimestampTz floor)
+{
+	append(PENDING_ASIDE_CLAIMED, relation, (DbosIdRange) {.lo = floor, .hi = floor});
+}
+
 /* ---- the end of a transaction ---- */
 
 static void
-tell(PendingKind kind, int from)
+tell(const Pending *pending)
+{
+	switch (pending->kind)
+	{
+		case PENDING_SENT:
+		case PENDING_CLAIMED:
+			dbos_mailbox_give(pending->relation, pending->range);
+			break;
+		case PENDING_COUNTED:
+			dbos_mailbox_failed(pending->relation, pending->range);
+			break;
+		case PENDING_FULL:
+			dbos_mailbox_want(pending->relation, DBOS_WORK_ROTATE);
+			break;
+		case PENDING_ASIDE:
+		case PENDING_ASIDE_CLAIMED:
+			dbos_mailbox_give_aside(pending->relation, pending->range.lo, pending->range.lo);
+			break;
+	}
+}
+
+static void
+tell_from(int from, bool committed)
 {
 	for (int i = from; i < nlist; i++)
 	{
-		if (list[i].kind != kind)
-			continue;
-		if (kind == PENDING_FULL)
-			dbos_mailbox_want(list[i].relation, DBOS_WORK_ROTATE);
-		else
-			dbos_mailbox_give(list[i].relation, list[i].range);
+		bool		at_abort = list[i].kind == PENDING_CLAIMED || list[i].kind == PENDING_COUNTED ||
+			list[i].kind == PENDING_ASIDE_CLAIMED;
+
+		if (at_abort != committed)
+			tell(&list[i]);
 	}
 }
 
@@ -140,12 +182,11 @@ pending_xact_callback(XactEvent event, void *arg)
 						errhint("Use COMMIT, or send and receive in a transaction of their own."));
 			break;
 		case XACT_EVENT_COMMIT:
-			tell(PENDING_SENT, 0);
-			tell(PENDING_FULL, 0);
+			tell_from(0, true);
 			forget_list();
 			break;
 		case XACT_EVENT_ABORT:
-			tell(PENDING_CLAIMED, 0);
+			tell_from(0, false);
 			forget_list();
 			break;
 		case XACT_EVENT_PREPARE:
@@ -170,7 +211,7 @@ pending_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 		first--;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		tell(PENDING_CLAIMED, first);
+		tell_from(first, false);
 		nlist = first;
 		return;
 	}

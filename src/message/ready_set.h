@@ -36,4 +36,17 @@ extern void dbos_ready_add(DbosReadySet *set, DbosIdRange range);
 /* Takes the lowest ids, at most `most`, that lie in one range; false when the set is empty. */
 extern bool dbos_ready_take(DbosReadySet *set, int64 most, DbosIdRange *taken);
 
+/* The range from the lowest to the highest id of two; one with lo > hi is empty. */
+static inline DbosIdRange
+dbos_range_cover(DbosIdRange a, DbosIdRange b)
+{
+	DbosIdRange both = {
+		.lo = Min(a.lo, b.lo),
+		.hi = Max(a.hi, b.hi),
+		.segment = a.segment == b.segment || a.lo > a.hi ? b.segment : DBOS_ANY_SEGMENT,
+	};
+
+	return a.lo > a.hi ? b : both;
+}
+
 #endif							/* DBOS_READY_SET_H */

@@ -93,19 +93,45 @@ dbos_segment_write_end(DbosSegmentWriter *writer)
 
 /* ---- reading ---- */
 
+static void
+scan_begin(DbosSegmentScan *scan, DbosSegment *segment, LOCKMODE lock)
+{
+	scan->lock = lock;
+	scan->relation = dbos_segment_open(segment, lock);
+	scan->segment = segment->number;
+	scan->slot = table_slot_create(scan->relation, NULL);
+}
+
 void
 dbos_segment_scan_begin(DbosSegmentScan *scan, DbosSegment *segment,
 						Snapshot snapshot, int64 lo, int64 hi, LOCKMODE lock)
 {
 	ScanKeyData keys[2];
 
-	scan->segment = segment->number;
-	scan->lock = lock;
-	scan->relation = dbos_segment_open(segment, lock);
+	scan_begin(scan, segment, lock);
 	scan->index = index_open(segment->id_index, AccessShareLock);
-	scan->slot = table_slot_create(scan->relation, NULL);
 	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(lo));
 	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(hi));
+	scan->scan = dbos_index_beginscan(scan->relation, scan->index, snapshot, 2);
+	index_rescan(scan->scan, keys, 2, NULL, 0);
+	dbos_segment_scan_next(scan);
+}
+
+void
+dbos_aside_scan_begin(DbosSegmentScan *scan, DbosSegment *segment, Snapshot snapshot,
+					  TimestampTz floor, TimestampTz end)
+{
+	ScanKeyData keys[2];
+
+	scan_begin(scan, segment, RowExclusiveLock);
+	if (!OidIsValid(segment->visible_index))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("segment \"%s\" has no index on visible_at", RelationGetRelationName(scan->relation)),
+				errhint("CREATE INDEX ON %s (visible_at);", dbos_qualified_name(segment->relation)));
+	scan->index = index_open(segment->visible_index, AccessShareLock);
+	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(floor));
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(end));
 	scan->scan = dbos_index_beginscan(scan->relation, scan->index, snapshot, 2);
 	index_rescan(scan->scan, keys, 2, NULL, 0);
 	dbos_segment_scan_next(scan);

@@ -38,14 +38,28 @@ PG_FUNCTION_INFO_V1(dbos_message_id);
 PG_FUNCTION_INFO_V1(dbos_message_segment);
 PG_FUNCTION_INFO_V1(dbos_message_sent);
 
+#define MAX_KEY_BYTES 1024
+
 /* What all messages of one send have in common. */
 typedef struct Sending
 {
 	DbosMailbox *mailbox;
 	TimestampTz now;
+	TimestampTz run_at;			/* not visible before; 0: at once */
 	text	   *partition_key;	/* NULL: none */
 	Jsonb	   *headers;
+	int64		id;				/* of the one message; 0: not taken yet */
 } Sending;
+
+/* The id that this backend took last: nobody but the owner may write a message with another. */
+static int64 last_taken = 0;
+
+static int64
+take_id(const DbosMailbox *mailbox)
+{
+	last_taken = nextval_internal(mailbox->sequence, false);
+	return last_taken;
+}
 
 /* ---- rows that we write ---- */
 
@@ -65,6 +79,8 @@ fill_row(TupleTableSlot *slot, const Sending *sending, int64 id, Datum body, boo
 	set_value(slot, MESSAGE_SENT_AT, TimestampTzGetDatum(sending->now));
 	if (task != 0)
 		set_value(slot, MESSAGE_TASK_ID, Int64GetDatum(task));
+	if (sending->run_at != 0)
+		set_value(slot, MESSAGE_VISIBLE_AT, TimestampTzGetDatum(sending->run_at));
 	set_value(slot, MESSAGE_SENDER, ObjectIdGetDatum(GetUserId()));
 	set_value(slot, MESSAGE_SEGMENT, Int32GetDatum(sending->mailbox->current_segment));
 	set_value(slot, MESSAGE_CONTAINER_ID, Int32GetDatum(dbos_context_container()));
@@ -87,16 +103,21 @@ static void
 write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int count, int64 *ids)
 {
 	DbosMailbox *mailbox = sending->mailbox;
-	int32		segment = mailbox->current_segment;
+	int32		segment = sending->run_at != 0 ? DBOS_ASIDE_SEGMENT : mailbox->current_segment;
 	DbosSegmentWriter writer;
 
 	dbos_segment_write_begin(&writer, dbos_mailbox_segment(mailbox, segment), count);
 	for (int i = 0; i < count; i++)
 	{
-		ids[i] = nextval_internal(mailbox->sequence, false);
+		ids[i] = sending->id != 0 ? sending->id : take_id(mailbox);
 		fill_row(dbos_segment_write_next(&writer), sending, ids[i], bodies[i], nulls[i]);
 	}
 	dbos_segment_write_end(&writer);
+	if (segment == DBOS_ASIDE_SEGMENT)
+	{
+		dbos_pending_aside(mailbox->relation, sending->run_at);
+		return;
+	}
 	if (count > 0)
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
 	if (writer.last >= dbos_segment_limit(mailbox))
@@ -107,9 +128,9 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 static void
 insert_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int count, int64 *ids)
 {
-	Oid			types[3] = {TEXTOID, JSONBOID, JSONBOID};
+	Oid			types[5] = {TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, INT8OID};
 	Oid			relation = sending->mailbox->relation;
-	char	   *command = psprintf("INSERT INTO %s (partition_key, headers, body) VALUES ($1, $2, $3) RETURNING id",
+	char	   *command = psprintf("INSERT INTO %s (partition_key, headers, body, visible_at, id) VALUES ($1, $2, $3, $4, $5)",
 								   dbos_qualified_name(relation));
 	SPIPlanPtr	plan;
 
@@ -120,15 +141,18 @@ insert_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int 
 		elog(ERROR, "could not prepare \"%s\": %s", command, SPI_result_code_string(SPI_result));
 	for (int i = 0; i < count; i++)
 	{
-		Datum		values[3] = {PointerGetDatum(sending->partition_key), JsonbPGetDatum(sending->headers), bodies[i]};
-		char		is_null[3] = {sending->partition_key == NULL ? 'n' : ' ', ' ', nulls[i] ? 'n' : ' '};
-		bool		isnull;
+		char		is_null[5] = {sending->partition_key == NULL ? 'n' : ' ', ' ', nulls[i] ? 'n' : ' ',
+		sending->run_at == 0 ? 'n' : ' ', ' '};
+		Datum		values[5] = {PointerGetDatum(sending->partition_key), JsonbPGetDatum(sending->headers), bodies[i],
+		TimestampTzGetDatum(sending->run_at)};
 
-		if (SPI_execute_plan(plan, values, is_null, false, 0) != SPI_OK_INSERT_RETURNING)
+		ids[i] = sending->id != 0 ? sending->id : take_id(sending->mailbox);
+		values[4] = Int64GetDatum(ids[i]);
+		if (SPI_execute_plan(plan, values, is_null, false, 0) != SPI_OK_INSERT)
 			elog(ERROR, "could not execute \"%s\"", command);
-		/* A trigger of the owner's may have kept it away. */
-		ids[i] = SPI_processed == 0 ? 0 : DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		SPI_freetuptable(SPI_tuptable);
+		/* A trigger of the owner's has kept it away. */
+		if (SPI_processed == 0)
+			ids[i] = 0;
 	}
 	SPI_finish();
 }
@@ -154,6 +178,8 @@ read_sending(FunctionCallInfo fcinfo, const char *command, Sending *sending)
 	dbos_mailbox_check_right(sending->mailbox, ACL_INSERT);
 	sending->now = dbos_now();
 	sending->partition_key = NULL;
+	sending->run_at = 0;
+	sending->id = 0;
 }
 
 static Jsonb *
@@ -162,23 +188,76 @@ no_headers(void)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 }
 
-/* dbos.send(mailbox text, body jsonb, partition_key text, headers jsonb) → id */
+/* run_at and delay, of which one may be given; 0: neither, or it is past. */
+static TimestampTz
+read_run_at(FunctionCallInfo fcinfo, int delay, int run_at, TimestampTz now)
+{
+	TimestampTz at;
+
+	if (!PG_ARGISNULL(delay) && !PG_ARGISNULL(run_at))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("run_at and delay of a message cannot be given together"),
+				errhint("Give the time as run_at, or how long from now as delay."));
+	if (!PG_ARGISNULL(delay))
+		at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
+													 PG_GETARG_DATUM(delay)));
+	else if (!PG_ARGISNULL(run_at))
+		at = PG_GETARG_TIMESTAMPTZ(run_at);
+	else
+		return 0;
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("run_at of a message must be finite"));
+	return at > now ? at : 0;
+}
+
+static text *
+read_key(FunctionCallInfo fcinfo, int at, const char *name)
+{
+	text	   *key;
+
+	if (PG_ARGISNULL(at))
+		return NULL;
+	key = PG_GETARG_TEXT_PP(at);
+	if (VARSIZE_ANY_EXHDR(key) > MAX_KEY_BYTES)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("%s of a message must be at most %d bytes", name, MAX_KEY_BYTES),
+				errdetail("It has %zu bytes.", (size_t) VARSIZE_ANY_EXHDR(key)),
+				errhint("Use a hash of it, as md5() makes."));
+	return key;
+}
+
+/*
+ * dbos.send(mailbox text, body jsonb, partition_key text, delay interval, run_at timestamptz,
+ * headers jsonb, idempotency_key text) → id
+ */
 Datum
 dbos_send(PG_FUNCTION_ARGS)
 {
 	Sending		sending;
 	Datum		body = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
 	bool		null = PG_ARGISNULL(1);
+	text	   *key;
 	int64		id;
 
 	read_sending(fcinfo, "dbos.send()", &sending);
-	if (!PG_ARGISNULL(2))
-		sending.partition_key = PG_GETARG_TEXT_PP(2);
-	sending.headers = PG_ARGISNULL(3) ? no_headers() : PG_GETARG_JSONB_P(3);
+	sending.partition_key = read_key(fcinfo, 2, "partition_key");
+	sending.run_at = read_run_at(fcinfo, 3, 4, sending.now);
+	sending.headers = PG_ARGISNULL(5) ? no_headers() : PG_GETARG_JSONB_P(5);
 	if (!JB_ROOT_IS_OBJECT(sending.headers))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("headers of a message must be a JSON object"));
+	key = read_key(fcinfo, 6, "idempotency_key");
+	if (key != NULL)
+	{
+		sending.id = take_id(sending.mailbox);
+		if (!dbos_message_key_take(sending.mailbox, key, sending.id, &id))
+			PG_RETURN_INT64(id);
+	}
 	send_all(&sending, &body, &null, 1, &id);
 	PG_RETURN_INT64(id);
 }
@@ -236,7 +315,7 @@ dbos_message_id(PG_FUNCTION_ARGS)
 {
 	DbosMailbox *mailbox = mailbox_of_default(PG_GETARG_OID(0));
 
-	PG_RETURN_INT64(nextval_internal(mailbox->sequence, false));
+	PG_RETURN_INT64(take_id(mailbox));
 }
 
 /* dbos.message_segment(mailbox regclass): the default of a message's segment */
@@ -258,11 +337,11 @@ check_claim(HeapTuple row, TupleDesc desc, enum MessageColumn column, int64 trut
 
 	if (isnull)
 		return;
-	claim = column == MESSAGE_TASK_ID ? DatumGetInt64(value) : DatumGetInt32(value);
+	claim = column == MESSAGE_TASK_ID || column == MESSAGE_ID ? DatumGetInt64(value) : DatumGetInt32(value);
 	if (claim != truth)
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("cannot send a message with a %s that is not the sender's own", name),
+				errmsg("%s of a message is not the sender's to choose", name),
 				errhint("Leave the column out: it is filled in."));
 }
 
@@ -279,6 +358,7 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	int64		id;
 	int32		segment;
+	Datum		visible_at;
 	bool		isnull;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
@@ -292,13 +372,19 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 	row = trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
 	id = DatumGetInt64(heap_getattr(row, MESSAGE_ID + 1, desc, &isnull));
+	if (isnull || id < 1)
+		ereport(ERROR,
+				errcode(ERRCODE_CHECK_VIOLATION),
+				errmsg("id of a message must be at least 1"),
+				errhint("Leave the column out: it is filled in."));
 	segment = DatumGetInt32(heap_getattr(row, MESSAGE_SEGMENT + 1, desc, &isnull));
-	if (!pg_class_ownercheck(mailbox->relation, GetUserId()))
+	if (!dbos_relation_owned(mailbox->relation, GetUserId()))
 	{
 		check_claim(row, desc, MESSAGE_SENDER, GetUserId(), "sender");
 		check_claim(row, desc, MESSAGE_CONTAINER_ID, dbos_context_container(), "container_id");
 		check_claim(row, desc, MESSAGE_TASK_ID, dbos_context_task(), "task_id");
 		check_claim(row, desc, MESSAGE_DELIVERIES, 0, "deliveries");
+		check_claim(row, desc, MESSAGE_ID, last_taken, "id");
 	}
 	dbos_mailbox_check_container(mailbox, ACL_INSERT);
 	values[0] = heap_getattr(row, MESSAGE_SENT_AT + 1, desc, &isnull);
@@ -316,7 +402,11 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 		values[3] = Int64GetDatum(dbos_context_task());
 		nulls[3] = dbos_context_task() == 0;
 	}
-	dbos_pending_sent(mailbox->relation, segment, id, id);
+	visible_at = heap_getattr(row, MESSAGE_VISIBLE_AT + 1, desc, &isnull);
+	if (!isnull)
+		dbos_pending_aside(mailbox->relation, DatumGetTimestampTz(visible_at));
+	else
+		dbos_pending_sent(mailbox->relation, segment, id, id);
 	/* The page that this backend writes to, if it has one. */
 	if (RelationGetTargetBlock(trigger->tg_relation) != InvalidBlockNumber &&
 		RelationGetTargetBlock(trigger->tg_relation) >= dbos_segment_limit(mailbox))

@@ -12,7 +12,8 @@
  *
  * No wake-up is lost: a waiter enters the list before it looks, and a sender
  * adds its ids before it looks at the list.  A waiter that was woken and goes
- * away without having taken anything wakes the next one.
+ * away without having taken anything wakes the next one.  The first of the list keeps the
+ * clock for all: who comes to be the first is nudged, to look when it is to look.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -25,12 +26,19 @@
 #include "replication/walsender.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "utils/timestamp.h"
 
 #include "message.h"
 
 #define PARTITIONS	8
 #define SLOTS_PRELOADED 64		/* of each partition */
 #define SLOTS_WITHOUT_PRELOAD 2
+
+/* Rows that somebody had locked are looked at again after this, and twice this, ... */
+#define DOUBT_MS		20
+#define MOST_DOUBT_MS	2000
+/* Rows that came without being told of are found by a look at all, this often. */
+#define SWEEP_MS		60000
 
 typedef struct MailboxSlot
 {
@@ -39,6 +47,13 @@ typedef struct MailboxSlot
 	int			first_waiter;	/* proc numbers: the one that waits longest */
 	int			last_waiter;
 	int			work;			/* for the background: DBOS_WORK_... */
+	DbosIdRange failed;			/* ids whose deliveries are to be counted; lo > hi: none */
+	TimestampTz swept_at;		/* when any id was last said to have a message */
+	TimestampTz aside_at;		/* when to look into the aside segment; DT_NOEND: never */
+	TimestampTz aside_floor;	/* and from which visible_at on */
+	DbosIdRange doubt;			/* ids of rows that somebody had locked; lo > hi: none */
+	TimestampTz doubt_at;		/* when they are looked at again */
+	int			doubt_ms;		/* how long that was put off */
 	uint64		used;			/* by the partition's clock */
 	DbosReadySet ready;
 } MailboxSlot;
@@ -201,6 +216,9 @@ make_slot(Oid relation, int *number)
 	oldest->relation = relation;
 	oldest->first_waiter = oldest->last_waiter = DBOS_NOBODY_WAITS;
 	oldest->used = ++shared->partitions[partition].clock;
+	oldest->aside_at = oldest->aside_floor = DT_NOBEGIN;
+	oldest->doubt.hi = oldest->failed.hi = -1;
+	oldest->swept_at = dbos_now();
 	return oldest;
 }
 
@@ -242,13 +260,71 @@ dbos_mailbox_open_slot(DbosMailbox *mailbox)
 
 /* ---- waiters ---- */
 
+/* Whose latches are to be set when the lock is released: setting one is a system call. */
+typedef struct Wakes
+{
+	int			woken;			/* is not in the list any more */
+	int			nudged;			/* is the first now, or has to look earlier */
+} Wakes;
+
+#define NO_WAKES {DBOS_NOBODY_WAITS, DBOS_NOBODY_WAITS}
+
 static void
-list_remove(MailboxSlot *slot, int proc_number)
+release_and_wake(LWLock *lock, Wakes wakes)
+{
+	LWLockRelease(lock);
+	if (wakes.woken != DBOS_NOBODY_WAITS)
+		dbos_wake_now(wakes.woken, 0);
+	if (wakes.nudged != DBOS_NOBODY_WAITS)
+		dbos_wake_now(wakes.nudged, 0);
+}
+
+/* When the first of those who wait looks without being woken. */
+static TimestampTz
+next_look(const MailboxSlot *slot)
+{
+	TimestampTz next = TimestampTzPlusMilliseconds(slot->swept_at, SWEEP_MS);
+
+	next = Min(next, slot->aside_at);
+	if (slot->doubt.lo <= slot->doubt.hi)
+		next = Min(next, slot->doubt_at);
+	return next;
+}
+
+static bool
+has_timer(const MailboxSlot *slot)
+{
+	return slot->aside_at != DT_NOEND || slot->doubt.lo <= slot->doubt.hi;
+}
+
+static void
+list_append(MailboxSlot *slot, int proc_number)
+{
+	Waiter	   *waiter = waiter_at(proc_number);
+
+	waiter->database = MyDatabaseId;
+	waiter->relation = slot->relation;
+	waiter->woken = false;
+	waiter->next = DBOS_NOBODY_WAITS;
+	waiter->previous = slot->last_waiter;
+	if (slot->last_waiter == DBOS_NOBODY_WAITS)
+		slot->first_waiter = proc_number;
+	else
+		waiter_at(slot->last_waiter)->next = proc_number;
+	slot->last_waiter = proc_number;
+}
+
+static void
+list_remove(MailboxSlot *slot, int proc_number, Wakes *wakes)
 {
 	Waiter	   *waiter = waiter_at(proc_number);
 
 	if (waiter->previous == DBOS_NOBODY_WAITS)
+	{
 		slot->first_waiter = waiter->next;
+		if (has_timer(slot))
+			wakes->nudged = waiter->next;
+	}
 	else
 		waiter_at(waiter->previous)->next = waiter->next;
 	if (waiter->next == DBOS_NOBODY_WAITS)
@@ -257,62 +333,45 @@ list_remove(MailboxSlot *slot, int proc_number)
 		waiter_at(waiter->next)->previous = waiter->previous;
 }
 
-/*
- * The one that waits longest is to look, and nobody else; to be given to
- * release_and_wake(), since a latch is set by a system call.
- */
-static int
-choose_waiter(MailboxSlot *slot)
+/* The one that waits longest is to look, and nobody else. */
+static void
+choose_waiter(MailboxSlot *slot, Wakes *wakes)
 {
 	int			first = slot->first_waiter;
 
-	if (first != DBOS_NOBODY_WAITS)
-	{
-		list_remove(slot, first);
-		waiter_at(first)->woken = true;
-	}
-	return first;
+	if (first == DBOS_NOBODY_WAITS)
+		return;
+	list_remove(slot, first, wakes);
+	waiter_at(first)->woken = true;
+	wakes->woken = first;
 }
 
-static void
-release_and_wake(LWLock *lock, int proc_number)
-{
-	LWLockRelease(lock);
-	if (proc_number != DBOS_NOBODY_WAITS)
-		dbos_wake_now(proc_number, 0);
-}
-
-/* False where there is no shared memory for it: the caller looks now and then. */
+/*
+ * Enters this backend in the list, unless it is there and was not woken: called after the
+ * latch was reset and before the look.  *look_at is when to look without being woken.
+ * False where there is no shared memory for it: the caller looks now and then.
+ */
 bool
-dbos_waiter_enter(DbosMailbox *mailbox)
+dbos_waiter_enter(DbosMailbox *mailbox, TimestampTz *look_at)
 {
 	int			self = dbos_my_proc_number();
-	Waiter	   *waiter;
 	MailboxSlot *slot;
 	LWLock	   *lock;
 
-	if (!dbos_shared_attach() || (mailbox->slot < 0 && !open_slot(mailbox)))
+	if (!dbos_shared_attach())
 		return false;
-	waiter = waiter_at(self);
+	dbos_mailbox_open_slot(mailbox);
 	lock = lock_of(mailbox->relation);
 	slot = find_slot(mailbox->relation, &mailbox->slot);
 	if (slot != NULL)
 	{
-		waiter->database = MyDatabaseId;
-		waiter->relation = mailbox->relation;
-		waiter->woken = false;
-		waiter->next = DBOS_NOBODY_WAITS;
-		waiter->previous = slot->last_waiter;
-		if (slot->last_waiter == DBOS_NOBODY_WAITS)
-			slot->first_waiter = self;
-		else
-			waiter_at(slot->last_waiter)->next = self;
-		slot->last_waiter = self;
+		if (waits_for != mailbox->relation || waiter_at(self)->woken)
+			list_append(slot, self);
 		waits_for = mailbox->relation;
+		*look_at = slot->first_waiter == self ? next_look(slot)
+			: TimestampTzPlusMilliseconds(dbos_now(), SWEEP_MS);
 	}
 	LWLockRelease(lock);
-	if (slot == NULL)
-		mailbox->slot = -1;
 	return slot != NULL;
 }
 
@@ -322,7 +381,7 @@ dbos_waiter_leave(bool satisfied)
 {
 	int			self = dbos_my_proc_number();
 	int			number = -1;
-	int			next = DBOS_NOBODY_WAITS;
+	Wakes		wakes = NO_WAKES;
 	Waiter	   *waiter;
 	MailboxSlot *slot;
 	LWLock	   *lock;
@@ -333,45 +392,97 @@ dbos_waiter_leave(bool satisfied)
 	lock = lock_of(waits_for);
 	slot = find_slot(waits_for, &number);
 	if (slot != NULL && !waiter->woken)
-		list_remove(slot, self);
+		list_remove(slot, self, &wakes);
 	else if (slot != NULL && !satisfied && slot->ready.count > 0)
-		next = choose_waiter(slot);
+		choose_waiter(slot, &wakes);
 	waiter->relation = InvalidOid;
 	waits_for = InvalidOid;
-	release_and_wake(lock, next);
+	release_and_wake(lock, wakes);
 }
 
-/* ---- ids ---- */
+/* ---- where messages are ---- */
+
+/* Says of any id that it may have a message, when that is due; last is read without the lock. */
+static void
+look_at_clock(MailboxSlot *slot, int64 last)
+{
+	bool		doubts = slot->doubt.lo <= slot->doubt.hi;
+	TimestampTz now;
+
+	/* Most mailboxes have nothing to look at the clock for: then only who finds nothing does. */
+	if (!doubts && slot->ready.count > 0)
+		return;
+	now = dbos_now();
+	if (doubts && slot->doubt_at <= now)
+	{
+		dbos_ready_add(&slot->ready, slot->doubt);
+		slot->doubt.lo = 0;
+		slot->doubt.hi = -1;
+	}
+	if (slot->ready.count == 0 && TimestampTzPlusMilliseconds(slot->swept_at, SWEEP_MS) <= now && last > 0)
+	{
+		DbosIdRange all = {.lo = 1, .hi = last, .segment = DBOS_ANY_SEGMENT};
+
+		dbos_ready_add(&slot->ready, all);
+		slot->swept_at = now;
+	}
+}
+
+static bool
+sweep_is_due(const MailboxSlot *slot)
+{
+	return slot->ready.count == 0 &&
+		TimestampTzPlusMilliseconds(slot->swept_at, SWEEP_MS) <= dbos_now();
+}
 
 /*
- * Takes up to `most` ids among which there may be messages; *empty when there are none.
- * False where nothing is known: the caller looks through the table.
+ * Takes what to look at next: rows of the aside segment that are due, or up to `most` ids.
+ * What is taken, nobody else looks at until it is given back.
  */
-bool
-dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *taken, bool *empty)
+DbosTaken
+dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *ids, TimestampTz *aside_floor)
 {
+	int64		last = 0;
+
 	if (!dbos_shared_attach())
-		return false;
-	for (int tries = 0; tries < 2; tries++)
+		return DBOS_TAKEN_UNKNOWN;
+	for (int tries = 0; tries < 3; tries++)
 	{
 		LWLock	   *lock = lock_of(mailbox->relation);
 		MailboxSlot *slot = find_slot(mailbox->relation, &mailbox->slot);
-		int			next = DBOS_NOBODY_WAITS;
+		DbosTaken	taken = DBOS_TAKEN_NOTHING;
+		Wakes		wakes = NO_WAKES;
+		bool		sweep = false;
 
-		if (slot != NULL)
+		if (slot == NULL)
 		{
-			*empty = !dbos_ready_take(&slot->ready, most, taken);
-			/* Who waits while there is more was not woken for it. */
-			if (!*empty && slot->ready.count > 0)
-				next = choose_waiter(slot);
+			LWLockRelease(lock);
+			if (!open_slot(mailbox))
+				return DBOS_TAKEN_UNKNOWN;
+			continue;
 		}
-		release_and_wake(lock, next);
-		if (slot != NULL)
-			return true;
-		if (!open_slot(mailbox))
-			return false;
+		look_at_clock(slot, last);
+		if (slot->aside_at != DT_NOEND && slot->aside_at <= dbos_now())
+		{
+			*aside_floor = slot->aside_floor;
+			slot->aside_at = slot->aside_floor = DT_NOEND;
+			taken = DBOS_TAKEN_ASIDE;
+		}
+		else if (dbos_ready_take(&slot->ready, most, ids))
+		{
+			taken = DBOS_TAKEN_IDS;
+			/* Who waits while there is more was not woken for it. */
+			if (slot->ready.count > 0)
+				choose_waiter(slot, &wakes);
+		}
+		else
+			sweep = last == 0 && sweep_is_due(slot);
+		release_and_wake(lock, wakes);
+		if (!sweep)
+			return taken;
+		last = dbos_mailbox_last_id(mailbox);
 	}
-	return false;
+	return DBOS_TAKEN_NOTHING;
 }
 
 /* There may be messages among these ids.  Neither allocates nor raises. */
@@ -379,7 +490,7 @@ void
 dbos_mailbox_give(Oid relation, DbosIdRange range)
 {
 	int			number = -1;
-	int			next = DBOS_NOBODY_WAITS;
+	Wakes		wakes = NO_WAKES;
 	MailboxSlot *slot;
 	LWLock	   *lock;
 
@@ -390,9 +501,73 @@ dbos_mailbox_give(Oid relation, DbosIdRange range)
 	if (slot != NULL)
 	{
 		dbos_ready_add(&slot->ready, range);
-		next = choose_waiter(slot);
+		choose_waiter(slot, &wakes);
 	}
-	release_and_wake(lock, next);
+	release_and_wake(lock, wakes);
+}
+
+/*
+ * The aside segment is to be looked into at that time, from that visible_at on.
+ * Neither allocates nor raises.
+ */
+void
+dbos_mailbox_give_aside(Oid relation, TimestampTz at, TimestampTz floor)
+{
+	int			number = -1;
+	Wakes		wakes = NO_WAKES;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	lock = lock_of(relation);
+	slot = find_slot(relation, &number);
+	if (slot != NULL)
+	{
+		slot->aside_floor = Min(slot->aside_floor, floor);
+		if (at < slot->aside_at)
+		{
+			slot->aside_at = at;
+			wakes.nudged = slot->first_waiter;
+		}
+	}
+	release_and_wake(lock, wakes);
+}
+
+/* Somebody who may not tell us has locked rows with these ids: they are looked at again in a while. */
+void
+dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range)
+{
+	Wakes		wakes = NO_WAKES;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL || range.lo > range.hi)
+		return;
+	lock = lock_of(mailbox->relation);
+	slot = find_slot(mailbox->relation, &mailbox->slot);
+	if (slot != NULL)
+	{
+		TimestampTz now = dbos_now();
+
+		if (slot->doubt.lo > slot->doubt.hi)
+		{
+			bool		again = TimestampTzPlusMilliseconds(slot->doubt_at, DOUBT_MS) > now;
+
+			slot->doubt = range;
+			slot->doubt_ms = again ? Min(slot->doubt_ms * 2, MOST_DOUBT_MS) : DOUBT_MS;
+		}
+		else
+		{
+			slot->doubt.lo = Min(slot->doubt.lo, range.lo);
+			slot->doubt.hi = Max(slot->doubt.hi, range.hi);
+			slot->doubt_ms = DOUBT_MS;
+		}
+		slot->doubt.segment = DBOS_ANY_SEGMENT;
+		slot->doubt_at = TimestampTzPlusMilliseconds(now, slot->doubt_ms);
+		wakes.nudged = slot->first_waiter;
+	}
+	release_and_wake(lock, wakes);
 }
 
 /* ---- work for the background ---- */
@@ -420,9 +595,27 @@ dbos_mailbox_want(Oid relation, int work)
 		dbos_duty_want();
 }
 
+/* Neither allocates nor raises. */
+void
+dbos_mailbox_failed(Oid relation, DbosIdRange range)
+{
+	int			number = -1;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	lock = lock_of(relation);
+	slot = find_slot(relation, &number);
+	if (slot != NULL)
+		slot->failed = dbos_range_cover(slot->failed, range);
+	LWLockRelease(lock);
+	dbos_mailbox_want(relation, DBOS_WORK_COUNT);
+}
+
 /* Takes the work of some mailbox of this database; false when there is none. */
 bool
-dbos_mailbox_next_work(Oid *relation, int *work)
+dbos_mailbox_next_work(Oid *relation, int *work, DbosIdRange *failed)
 {
 	if (!dbos_shared_attach())
 		return false;
@@ -439,7 +632,10 @@ dbos_mailbox_next_work(Oid *relation, int *work)
 				continue;
 			*relation = slot->relation;
 			*work = slot->work;
+			*failed = slot->failed;
 			slot->work = 0;
+			slot->failed.lo = 0;
+			slot->failed.hi = -1;
 			found = true;
 		}
 		LWLockRelease(&shared->partitions[p].lock);

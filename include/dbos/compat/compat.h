@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
@@ -128,6 +129,16 @@ dbos_function_owned(Oid function, Oid role)
 	return object_ownercheck(ProcedureRelationId, function, role);
 #else
 	return pg_proc_ownercheck(function, role);
+#endif
+}
+
+static inline bool
+dbos_relation_owned(Oid relation, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relation, role);
+#else
+	return pg_class_ownercheck(relation, role);
 #endif
 }
 
