@@ -201,6 +201,8 @@ typedef struct DbosTaking
 	TimestampTz lease_until;	/* 0: what is taken is gone */
 	DbosSegmentWriter *writer;	/* of what is put aside; NULL: nothing was */
 	int64		last;			/* id of the last one that was taken */
+	/* NULL: what is taken goes into the store */
+	void		(*deliver) (struct DbosTaking *taking, TupleTableSlot *slot, int32 deliveries);
 	DbosIdRange locked;			/* ids that somebody else has locked */
 } DbosTaking;
 
@@ -215,6 +217,7 @@ extern void dbos_take_begin(DbosTaking *taking, FunctionCallInfo fcinfo);
 extern void dbos_take(DbosTaking *taking);
 extern void dbos_take_wait(DbosTaking *taking, TimestampTz end);	/* receive.c */
 extern void dbos_take_end(DbosTaking *taking);
+extern void dbos_take_open(DbosTaking *taking, DbosMailbox *mailbox, int wanted);
 extern DbosRowDeleted dbos_row_delete(Relation segment, TupleTableSlot *slot, bool directly);
 extern HeapTuple dbos_row_copy(TupleTableSlot *slot);
 extern bool dbos_delivery_failed(TupleTableSlot *slot);

@@ -189,7 +189,10 @@ take_row(DbosTaking *taking, DbosSegmentScan *scan)
 	}
 	if (!taking->sees_all)
 		dbos_pending_claimed(mailbox->relation, range);
-	return_row(taking, slot, counted + (failed ? 2 : 1));
+	if (taking->deliver != NULL)
+		taking->deliver(taking, slot, counted + (failed ? 2 : 1));
+	else
+		return_row(taking, slot, counted + (failed ? 2 : 1));
 	if (taking->lease_until != 0)
 		dbos_lease_put(taking, dbos_row_copy(slot));
 	taking->last = id;
@@ -379,24 +382,35 @@ dbos_take(DbosTaking *taking)
 
 /* Reads what receive and lease have in common: mailbox and max_messages; rights are checked. */
 void
+/* From a mailbox that is locked, for a role whose rights were checked. */
+void
+dbos_take_open(DbosTaking *taking, DbosMailbox *mailbox, int wanted)
+{
+	memset(taking, 0, sizeof(*taking));
+	taking->mailbox = mailbox;
+	taking->wanted = wanted;
+	taking->sees_all = check_enable_rls(mailbox->relation, InvalidOid, true) != RLS_ENABLED;
+	taking->directly = mailbox->plain && taking->sees_all;
+}
+
 dbos_take_begin(DbosTaking *taking, FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	memset(taking, 0, sizeof(*taking));
+	DbosMailbox *mailbox;
+	int			wanted;
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("%s must not be null", PG_ARGISNULL(0) ? "mailbox" : "max_messages"));
-	taking->wanted = PG_GETARG_INT32(1);
-	if (taking->wanted < 1 || taking->wanted > MAX_MESSAGES)
+	wanted = PG_GETARG_INT32(1);
+	if (wanted < 1 || wanted > MAX_MESSAGES)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("max_messages must be between 1 and %d: %d", MAX_MESSAGES, taking->wanted));
-	taking->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
-	dbos_mailbox_check_right(taking->mailbox, ACL_DELETE);
-	taking->sees_all = check_enable_rls(taking->mailbox->relation, InvalidOid, true) != RLS_ENABLED;
-	taking->directly = taking->mailbox->plain && taking->sees_all;
+				errmsg("max_messages must be between 1 and %d: %d", MAX_MESSAGES, wanted));
+	mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
+	dbos_mailbox_check_right(mailbox, ACL_DELETE);
+	dbos_take_open(taking, mailbox, wanted);
 	taking->store = result->setResult;
 	taking->desc = result->setDesc;
 }
