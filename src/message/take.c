@@ -380,8 +380,6 @@ dbos_take(DbosTaking *taking)
 
 /* ---- begin and end ---- */
 
-/* Reads what receive and lease have in common: mailbox and max_messages; rights are checked. */
-void
 /* From a mailbox that is locked, for a role whose rights were checked. */
 void
 dbos_take_open(DbosTaking *taking, DbosMailbox *mailbox, int wanted)
@@ -393,12 +391,14 @@ dbos_take_open(DbosTaking *taking, DbosMailbox *mailbox, int wanted)
 	taking->directly = mailbox->plain && taking->sees_all;
 }
 
+/* Reads what receive and lease have in common: mailbox and max_messages; rights are checked. */
+void
 dbos_take_begin(DbosTaking *taking, FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
 	DbosMailbox *mailbox;
 	int			wanted;
+
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
