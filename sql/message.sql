@@ -128,6 +128,29 @@ CREATE FUNCTION dbos.requeue(dead_letter text, mailbox text) RETURNS bigint
 COMMENT ON FUNCTION dbos.requeue(text, text) IS
 	'sends dead letters that came from the mailbox back into it; returns how many. Example: SELECT dbos.requeue(''dead_orders'', ''orders'');';
 
+-- ---- what is there ----
+
+CREATE FUNCTION dbos.mailbox_state(mailbox regclass, OUT depth bigint, OUT delayed bigint, OUT in_flight bigint,
+	OUT oldest timestamptz, OUT receivers integer) RETURNS record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_mailbox_state';
+COMMENT ON FUNCTION dbos.mailbox_state(regclass) IS
+	'messages of a mailbox, counted; of these delayed and leased; when the oldest was sent; sessions that wait for one. Example: SELECT * FROM dbos.mailbox_state(''orders'');';
+
+CREATE VIEW dbos.mailboxes WITH (security_barrier) AS
+	SELECT m.relation AS mailbox, pg_catalog.pg_get_userbyid(c.relowner) AS owner, dbos.container_path(m.container_id) AS container,
+		s.depth, s.delayed, s.in_flight, s.oldest, s.receivers, m.paused, m.max_deliveries, m.dead_letter, m.idempotency_window,
+		(SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t.relid)) FROM pg_catalog.pg_partition_tree(m.relation) t)::bigint AS bytes
+	FROM dbos.mailbox m JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) m.relation, LATERAL dbos.mailbox_state(m.relation) s
+	WHERE m.kind OPERATOR(pg_catalog.=) 'm' AND dbos.in_container(m.container_id)
+		AND (pg_catalog.has_table_privilege(m.relation, 'SELECT, INSERT, DELETE') OR pg_catalog.pg_has_role('dbos_monitor', 'MEMBER'));
+COMMENT ON VIEW dbos.mailboxes IS
+	'the mailboxes that the current role may use, with what is in them. Example: SELECT mailbox, depth, oldest, in_flight FROM dbos.mailboxes;';
+
+REVOKE ALL ON FUNCTION dbos.mailbox_state(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dbos.mailbox_state(regclass) TO dbos_user, dbos_monitor, dbos_admin;
+REVOKE ALL ON dbos.mailboxes FROM PUBLIC;
+GRANT SELECT ON dbos.mailboxes TO dbos_user, dbos_monitor, dbos_admin;
+
 REVOKE ALL ON FUNCTION dbos.create_mailbox(text, integer, text), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
 	dbos.pause_mailbox(text), dbos.resume_mailbox(text), dbos.purge_mailbox(text),
 	dbos.send(text, jsonb, text, interval, timestamptz, jsonb, text), dbos.send_many(text, jsonb[]), dbos.receive(text, integer, interval),

@@ -18,3 +18,7 @@ CREATE INDEX task_partition ON dbos.task (queue_id, session_role,
 	(pg_catalog.hashtextextended(partition_key COLLATE pg_catalog."C", 0) OPERATOR(pg_catalog.|) 1), priority, id)
 	WHERE NOT held AND partition_key IS NOT NULL;
 COMMENT ON COLUMN dbos.task.kind IS 'f: function, s: SQL text, m: waits for the tasks of a map, g: function that starts with its gang';
+
+-- There is one room more to speak of; made again in help.sql.
+DROP FUNCTION dbos.help(text);
+DROP VIEW dbos.help_entries;

@@ -69,6 +69,9 @@ typedef struct DbosMailbox
 	int32		max_deliveries;	/* 0: no limit */
 	Oid			dead_letter;	/* mailbox for what was delivered so often */
 	int32		current_segment;	/* where new messages go */
+	BlockNumber limit;			/* of a topic: pages of a segment; 0: as many as usual */
+	bool		subscribed;		/* of a topic: it has subscriptions */
+	bool		pushes;			/* of a topic: some of them are delivered by the background */
 	int			slot;			/* where it was last found in shared memory, or -1 */
 	int			nsegments;
 	DbosSegment *segments;		/* ascending by number */
@@ -126,6 +129,7 @@ extern void dbos_mailbox_failed(Oid relation, DbosIdRange range);
 /* Waiting for messages: between enter and leave this backend's latch is set for the mailbox's. */
 extern bool dbos_waiter_enter(DbosMailbox *mailbox, TimestampTz *look_at);
 extern void dbos_waiter_leave(bool satisfied);
+extern int	dbos_waiter_count(DbosMailbox *mailbox);
 
 /* ---- pending.c: what a transaction tells shared memory at its end ---- */
 
@@ -198,11 +202,11 @@ typedef struct DbosTaking
 	int			got;
 	Tuplestorestate *store;
 	TupleDesc	desc;
+	/* NULL: what is taken goes into the store */
+	void		(*deliver) (struct DbosTaking *taking, TupleTableSlot *slot, int32 deliveries);
 	TimestampTz lease_until;	/* 0: what is taken is gone */
 	DbosSegmentWriter *writer;	/* of what is put aside; NULL: nothing was */
 	int64		last;			/* id of the last one that was taken */
-	/* NULL: what is taken goes into the store */
-	void		(*deliver) (struct DbosTaking *taking, TupleTableSlot *slot, int32 deliveries);
 	DbosIdRange locked;			/* ids that somebody else has locked */
 } DbosTaking;
 
@@ -214,10 +218,10 @@ typedef enum DbosRowDeleted
 } DbosRowDeleted;
 
 extern void dbos_take_begin(DbosTaking *taking, FunctionCallInfo fcinfo);
+extern void dbos_take_open(DbosTaking *taking, DbosMailbox *mailbox, int wanted);
 extern void dbos_take(DbosTaking *taking);
 extern void dbos_take_wait(DbosTaking *taking, TimestampTz end);	/* receive.c */
 extern void dbos_take_end(DbosTaking *taking);
-extern void dbos_take_open(DbosTaking *taking, DbosMailbox *mailbox, int wanted);
 extern DbosRowDeleted dbos_row_delete(Relation segment, TupleTableSlot *slot, bool directly);
 extern HeapTuple dbos_row_copy(TupleTableSlot *slot);
 extern bool dbos_delivery_failed(TupleTableSlot *slot);
@@ -257,9 +261,15 @@ extern void dbos_message_duty_register(void);
 
 /* ---- rotation.c ---- */
 
+/* True when the current segment was full, and new messages go to another. */
+extern bool dbos_mailbox_advance(DbosMailbox *mailbox, bool at_once);
 /* True while there are segments to be emptied. */
 extern bool dbos_mailbox_rotate(DbosMailbox *mailbox);
 /* Pages after which new messages go to another segment. */
 extern BlockNumber dbos_segment_limit(const DbosMailbox *mailbox);
+extern BlockNumber dbos_segment_pages_of(DbosSegment *segment);
+
+/* ---- mailbox_state.c ---- */
+extern void dbos_mailbox_state_register(void);
 
 #endif							/* DBOS_MESSAGE_INTERNAL_H */

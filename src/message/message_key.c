@@ -28,8 +28,8 @@ dbos_message_key_take(const DbosMailbox *mailbox, text *key, int64 id, int64 *ex
 	static DbosPlan take = {
 		.sql = "INSERT INTO dbos.message_key AS k (relation, sender, key, message_id, created_at) VALUES ($1, $2, $3, $4, $5)"
 		" ON CONFLICT (relation, sender, key) DO UPDATE SET message_id = EXCLUDED.message_id, created_at = EXCLUDED.created_at"
-		" WHERE k.created_at OPERATOR(pg_catalog.<) EXCLUDED.created_at OPERATOR(pg_catalog.-)"
-		" (SELECT m.idempotency_window FROM dbos.mailbox m WHERE m.relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid)",
+		" WHERE k.created_at OPERATOR(pg_catalog.<) (EXCLUDED.created_at OPERATOR(pg_catalog.-)"
+		" (SELECT m.idempotency_window FROM dbos.mailbox m WHERE m.relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid))",
 		.nargs = 5,
 		.argtypes = {REGCLASSOID, REGROLEOID, TEXTOID, INT8OID, TIMESTAMPTZOID},
 	};
@@ -66,7 +66,7 @@ dbos_message_keys_forget(const DbosMailbox *mailbox)
 	static DbosPlan plan = {
 		.sql = "DELETE FROM dbos.message_key k USING dbos.mailbox m WHERE m.relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
 		" AND k.relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
-		" AND k.created_at OPERATOR(pg_catalog.<) $2 OPERATOR(pg_catalog.-) m.idempotency_window",
+		" AND k.created_at OPERATOR(pg_catalog.<) ($2 OPERATOR(pg_catalog.-) m.idempotency_window)",
 		.nargs = 2,
 		.argtypes = {REGCLASSOID, TIMESTAMPTZOID},
 	};

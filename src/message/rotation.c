@@ -48,7 +48,9 @@ static HTAB *floors = NULL;
 BlockNumber
 dbos_segment_limit(const DbosMailbox *mailbox)
 {
-	return (BlockNumber) dbos_segment_pages << Min(mailbox->nsegments / SEGMENTS_OF_A_SIZE, MAX_DOUBLINGS);
+	BlockNumber pages = (BlockNumber) dbos_segment_pages << Min(mailbox->nsegments / SEGMENTS_OF_A_SIZE, MAX_DOUBLINGS);
+
+	return mailbox->limit != 0 ? Min(pages, mailbox->limit) : pages;
 }
 
 /* ---- looking ---- */
@@ -92,8 +94,8 @@ has_rows(DbosSegment *segment, int64 from, int64 *found)
 	return has;
 }
 
-static BlockNumber
-pages_of(DbosSegment *segment)
+BlockNumber
+dbos_segment_pages_of(DbosSegment *segment)
 {
 	Relation	relation = table_open(segment->relation, AccessShareLock);
 	BlockNumber pages = RelationGetNumberOfBlocks(relation);
@@ -175,13 +177,25 @@ next_segment(const DbosMailbox *mailbox)
 
 		highest = Max(highest, segment->number);
 		if (segment->number != DBOS_ASIDE_SEGMENT && segment->number != mailbox->current_segment &&
-			pages_of(segment) == 0)
+			dbos_segment_pages_of(segment) == 0)
 			return segment->number;
 	}
 	dbos_ddl_begin(&scope, mailbox->owner);
 	dbos_segment_create(mailbox->relation, highest + 1);
 	dbos_ddl_end(&scope);
 	return highest + 1;
+}
+
+/* at_once: also when it is not full. */
+bool
+dbos_mailbox_advance(DbosMailbox *mailbox, bool at_once)
+{
+	BlockNumber pages = dbos_segment_pages_of(dbos_mailbox_segment(mailbox, mailbox->current_segment));
+
+	if (pages == 0 || (pages < dbos_segment_limit(mailbox) && !at_once))
+		return false;
+	make_current(mailbox, next_segment(mailbox));
+	return true;
 }
 
 bool
@@ -196,10 +210,6 @@ dbos_mailbox_rotate(DbosMailbox *mailbox)
 	for (int i = 0; i < count; i++)
 		if (segments[i].number != DBOS_ASIDE_SEGMENT && segments[i].number != mailbox->current_segment)
 			left |= keep_segment(mailbox, &segments[i]);
-	if (pages_of(dbos_mailbox_segment(mailbox, mailbox->current_segment)) >= dbos_segment_limit(mailbox))
-	{
-		make_current(mailbox, next_segment(mailbox));
-		left = true;
-	}
+	left |= dbos_mailbox_advance(mailbox, false);
 	return left;
 }

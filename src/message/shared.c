@@ -400,6 +400,24 @@ dbos_waiter_leave(bool satisfied)
 	release_and_wake(lock, wakes);
 }
 
+/* How many wait for messages of the mailbox. */
+int
+dbos_waiter_count(DbosMailbox *mailbox)
+{
+	int			count = 0;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attach())
+		return 0;
+	lock = lock_of(mailbox->relation);
+	slot = find_slot(mailbox->relation, &mailbox->slot);
+	for (int i = slot == NULL ? DBOS_NOBODY_WAITS : slot->first_waiter; i != DBOS_NOBODY_WAITS; i = waiter_at(i)->next)
+		count++;
+	LWLockRelease(lock);
+	return count;
+}
+
 /* ---- where messages are ---- */
 
 /* Says of any id that it may have a message, when that is due; last is read without the lock. */

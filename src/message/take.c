@@ -187,7 +187,9 @@ take_row(DbosTaking *taking, DbosSegmentScan *scan)
 		case DBOS_ROW_DELETED:
 			break;
 	}
-	if (!taking->sees_all)
+	if (mailbox->max_deliveries > 0 && scan->segment == DBOS_ASIDE_SEGMENT)
+		dbos_pending_claimed_counted(mailbox->relation, range);
+	else if (!taking->sees_all)
 		dbos_pending_claimed(mailbox->relation, range);
 	if (taking->deliver != NULL)
 		taking->deliver(taking, slot, counted + (failed ? 2 : 1));
