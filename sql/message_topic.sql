@@ -101,7 +101,7 @@ CREATE FUNCTION dbos.topic_state(topic regclass, OUT oldest_id bigint, OUT oldes
 COMMENT ON FUNCTION dbos.topic_state(regclass) IS 'what dbos.topics shows of the messages of a topic';
 
 CREATE FUNCTION dbos.subscription_state(id integer, topic regclass, start_position bigint,
-	OUT position bigint, OUT lag bigint, OUT lag_time interval, OUT reader_pid integer)
+	OUT last_id bigint, OUT lag bigint, OUT lag_time interval, OUT reader_pid integer)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_subscription_state';
 COMMENT ON FUNCTION dbos.subscription_state(integer, regclass, bigint) IS 'how far a subscription has come, as dbos.subscriptions shows it';
 
@@ -134,7 +134,7 @@ CREATE VIEW dbos.subscriptions WITH (security_barrier) AS
 		CASE n.kind WHEN 'c' THEN 'cursor' WHEN 'm' THEN 'mailbox' ELSE 'function' END AS kind,
 		CASE WHEN n.kind OPERATOR(pg_catalog.=) 'f' THEN n.function ELSE n.target::pg_catalog.text END AS target,
 		CASE WHEN own.content THEN n.filter END AS filter,
-		s.position, s.lag, s.lag_time, n.lost, s.reader_pid, n.error, n.created_at
+		s.last_id, s.lag, s.lag_time, n.lost, s.reader_pid, n.error, n.created_at
 	FROM dbos.subscription n
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) n.relation
 		CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(n.role::pg_catalog.oid, 'USAGE')

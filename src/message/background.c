@@ -17,7 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "message.h"
+#include "topic.h"
 
 /* All mailboxes are looked at this often. */
 #define LOOK_AT_ALL_MS	60000
@@ -74,6 +74,8 @@ work_for(Oid relation, int work, DbosIdRange failed)
 	mailbox = dbos_mailbox_of(relation);
 	if (mailbox == NULL || mailbox->relation != relation)
 		return false;
+	if (mailbox->kind == DBOS_KIND_TOPIC)
+		return dbos_topic_retain(mailbox);
 	if (work & DBOS_WORK_COUNT)
 		dbos_deliveries_count(mailbox, failed);
 	if (work & DBOS_WORK_FORGET)

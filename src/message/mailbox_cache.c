@@ -43,7 +43,7 @@
 
 #include "dbos/container.h"
 
-#include "message.h"
+#include "topic.h"
 
 /* Which mailbox a table belongs to: its own, or that it is a segment of. */
 typedef struct Member
@@ -253,6 +253,8 @@ read_mailbox(DbosMailbox *mailbox)
 	remember_members(mailbox);
 	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && read_row(mailbox))
 	{
+		if (mailbox->kind == DBOS_KIND_TOPIC)
+			dbos_topic_read_facts(mailbox);
 		mailbox->owner = relation->rd_rel->relowner;
 		mailbox->sequence = owned_sequence(mailbox->relation);
 		mailbox->plain = is_plain(relation);
@@ -405,12 +407,15 @@ dbos_mailbox_last_id(const DbosMailbox *mailbox)
 	Buffer		buffer = ReadBuffer(sequence, 0);
 	HeapTupleData tuple;
 	ItemId		item;
+	Form_pg_sequence_data data;
 	int64		last;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	item = PageGetItemId(BufferGetPage(buffer), FirstOffsetNumber);
 	tuple.t_data = (HeapTupleHeader) PageGetItem(BufferGetPage(buffer), item);
-	last = ((Form_pg_sequence_data) GETSTRUCT(&tuple))->last_value;
+	data = (Form_pg_sequence_data) GETSTRUCT(&tuple);
+	/* Of a new one that is the first value, which was not taken yet. */
+	last = data->is_called ? data->last_value : data->last_value - 1;
 	UnlockReleaseBuffer(buffer);
 	relation_close(sequence, AccessShareLock);
 	return last;

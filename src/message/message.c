@@ -6,7 +6,7 @@
  */
 #include "postgres.h"
 
-#include "message.h"
+#include "topic.h"
 
 void
 dbos_message_register(void)
@@ -14,4 +14,8 @@ dbos_message_register(void)
 	dbos_message_shared_register();
 	dbos_message_pending_install();
 	dbos_message_duty_register();
+	dbos_mailbox_state_register();
+	dbos_topic_shared_register();
+	dbos_topic_duty_register();
+	dbos_subscription_register();
 }

@@ -30,10 +30,12 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-#include "message.h"
+#include "topic.h"
 
 PG_FUNCTION_INFO_V1(dbos_send);
 PG_FUNCTION_INFO_V1(dbos_send_many);
+PG_FUNCTION_INFO_V1(dbos_publish);
+PG_FUNCTION_INFO_V1(dbos_publish_many);
 PG_FUNCTION_INFO_V1(dbos_message_id);
 PG_FUNCTION_INFO_V1(dbos_message_segment);
 PG_FUNCTION_INFO_V1(dbos_message_sent);
@@ -55,9 +57,10 @@ typedef struct Sending
 static int64 last_taken = 0;
 
 static int64
-take_id(const DbosMailbox *mailbox)
+take_id(DbosMailbox *mailbox)
 {
-	last_taken = nextval_internal(mailbox->sequence, false);
+	last_taken = mailbox->kind == DBOS_KIND_TOPIC ? dbos_topic_take_id(mailbox)
+		: nextval_internal(mailbox->sequence, false);
 	return last_taken;
 }
 
@@ -118,7 +121,7 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 		dbos_pending_aside(mailbox->relation, sending->run_at);
 		return;
 	}
-	if (count > 0)
+	if (count > 0 && mailbox->kind == DBOS_KIND_MAILBOX)
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
 	if (writer.last >= dbos_segment_limit(mailbox))
 		dbos_pending_full(mailbox);
@@ -169,12 +172,12 @@ send_all(const Sending *sending, const Datum *bodies, const bool *nulls, int cou
 /* ---- SQL functions ---- */
 
 static void
-read_sending(FunctionCallInfo fcinfo, const char *command, Sending *sending)
+read_sending(FunctionCallInfo fcinfo, char kind, const char *command, Sending *sending)
 {
 	if (PG_ARGISNULL(0))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mailbox must not be null"));
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", kind == DBOS_KIND_TOPIC ? "topic" : "mailbox"));
 	PreventCommandIfReadOnly(command);
-	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
+	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), kind, RowExclusiveLock);
 	dbos_mailbox_check_right(sending->mailbox, ACL_INSERT);
 	sending->now = dbos_now();
 	sending->partition_key = NULL;
@@ -186,6 +189,18 @@ static Jsonb *
 no_headers(void)
 {
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+static Jsonb *
+read_headers(FunctionCallInfo fcinfo, int at)
+{
+	Jsonb	   *headers = PG_ARGISNULL(at) ? no_headers() : PG_GETARG_JSONB_P(at);
+
+	if (!JB_ROOT_IS_OBJECT(headers))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("headers of a message must be a JSON object"));
+	return headers;
 }
 
 /* run_at and delay, of which one may be given; 0: neither, or it is past. */
@@ -243,14 +258,10 @@ dbos_send(PG_FUNCTION_ARGS)
 	text	   *key;
 	int64		id;
 
-	read_sending(fcinfo, "dbos.send()", &sending);
+	read_sending(fcinfo, DBOS_KIND_MAILBOX, "dbos.send()", &sending);
 	sending.partition_key = read_key(fcinfo, 2, "partition_key");
 	sending.run_at = read_run_at(fcinfo, 3, 4, sending.now);
-	sending.headers = PG_ARGISNULL(5) ? no_headers() : PG_GETARG_JSONB_P(5);
-	if (!JB_ROOT_IS_OBJECT(sending.headers))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("headers of a message must be a JSON object"));
+	sending.headers = read_headers(fcinfo, 5);
 	key = read_key(fcinfo, 6, "idempotency_key");
 	if (key != NULL)
 	{
@@ -262,9 +273,9 @@ dbos_send(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(id);
 }
 
-/* dbos.send_many(mailbox text, bodies jsonb[]) → ids, in order */
-Datum
-dbos_send_many(PG_FUNCTION_ARGS)
+/* One message for each of the bodies in argument 1; ids, in order. */
+static Datum
+send_many(FunctionCallInfo fcinfo, char kind, const char *command)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Sending		sending;
@@ -274,7 +285,7 @@ dbos_send_many(PG_FUNCTION_ARGS)
 	int64	   *ids;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	read_sending(fcinfo, "dbos.send_many()", &sending);
+	read_sending(fcinfo, kind, command, &sending);
 	sending.headers = no_headers();
 	if (PG_ARGISNULL(1))
 		return (Datum) 0;
@@ -289,6 +300,36 @@ dbos_send_many(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, &value, &null);
 	}
 	return (Datum) 0;
+}
+
+/* dbos.send_many(mailbox text, bodies jsonb[]) → ids, in order */
+Datum
+dbos_send_many(PG_FUNCTION_ARGS)
+{
+	return send_many(fcinfo, DBOS_KIND_MAILBOX, "dbos.send_many()");
+}
+
+/* dbos.publish(topic text, body jsonb, partition_key text, headers jsonb) → id */
+Datum
+dbos_publish(PG_FUNCTION_ARGS)
+{
+	Sending		sending;
+	Datum		body = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	bool		null = PG_ARGISNULL(1);
+	int64		id;
+
+	read_sending(fcinfo, DBOS_KIND_TOPIC, "dbos.publish()", &sending);
+	sending.partition_key = read_key(fcinfo, 2, "partition_key");
+	sending.headers = read_headers(fcinfo, 3);
+	send_all(&sending, &body, &null, 1, &id);
+	PG_RETURN_INT64(id);
+}
+
+/* dbos.publish_many(topic text, bodies jsonb[]) → ids, in order */
+Datum
+dbos_publish_many(PG_FUNCTION_ARGS)
+{
+	return send_many(fcinfo, DBOS_KIND_TOPIC, "dbos.publish_many()");
 }
 
 /* ---- defaults and trigger of the table ---- */
@@ -343,6 +384,23 @@ check_claim(HeapTuple row, TupleDesc desc, enum MessageColumn column, int64 trut
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("%s of a message is not the sender's to choose", name),
 				errhint("Leave the column out: it is filled in."));
+}
+
+/*
+ * A reader of a topic is past an id that another transaction took: only who restores the
+ * messages of a topic that nobody has subscribed to brings ids along.
+ */
+static void
+check_topic_id(const DbosMailbox *topic, int64 id)
+{
+	if (dbos_topic_took(topic, id) ||
+		(!topic->subscribed && dbos_relation_owned(topic->relation, GetUserId())))
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("id " INT64_FORMAT " was not given out by topic \"%s\" in this transaction", id, dbos_mailbox_name(topic)),
+			errdetail("A subscription that has read further would never see the message."),
+			errhint("Leave the column out: it is filled in."));
 }
 
 /* dbos.message_sent(): the row trigger of a mailbox, before INSERT */
@@ -403,7 +461,9 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 		nulls[3] = dbos_context_task() == 0;
 	}
 	visible_at = heap_getattr(row, MESSAGE_VISIBLE_AT + 1, desc, &isnull);
-	if (!isnull)
+	if (mailbox->kind == DBOS_KIND_TOPIC)
+		check_topic_id(mailbox, id);
+	else if (!isnull)
 		dbos_pending_aside(mailbox->relation, DatumGetTimestampTz(visible_at));
 	else
 		dbos_pending_sent(mailbox->relation, segment, id, id);
