@@ -14,6 +14,8 @@ CREATE TABLE dbos.mailbox
 	paused boolean NOT NULL DEFAULT false,
 	max_deliveries integer CHECK (max_deliveries OPERATOR(pg_catalog.>) 0),
 	dead_letter regclass,
+	ordered boolean NOT NULL DEFAULT false,
+	unlogged boolean NOT NULL DEFAULT false,
 	idempotency_window interval NOT NULL DEFAULT '1 day',
 	current_segment integer NOT NULL
 );
@@ -46,9 +48,15 @@ CREATE FUNCTION dbos.message_sent() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_message_sent';
 COMMENT ON FUNCTION dbos.message_sent() IS 'the trigger by which an INSERT into a mailbox is a send';
 
-CREATE FUNCTION dbos.create_mailbox(relation text, max_deliveries integer DEFAULT NULL, dead_letter text DEFAULT NULL) RETURNS void
+CREATE FUNCTION dbos.create_mailbox(
+	relation text,
+	max_deliveries integer DEFAULT NULL,
+	dead_letter text DEFAULT NULL,
+	ordered boolean DEFAULT false,
+	unlogged boolean DEFAULT false
+) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_create_mailbox';
-COMMENT ON FUNCTION dbos.create_mailbox(text, integer, text) IS
+COMMENT ON FUNCTION dbos.create_mailbox(text, integer, text, boolean, boolean) IS
 	'makes a mailbox: a table of the current role, where INSERT is the right to send and DELETE the right to receive. Example: SELECT dbos.create_mailbox(''orders'');';
 
 CREATE FUNCTION dbos.alter_mailbox(mailbox text, max_deliveries integer, dead_letter text) RETURNS void
@@ -138,7 +146,7 @@ COMMENT ON FUNCTION dbos.mailbox_state(regclass) IS
 
 CREATE VIEW dbos.mailboxes WITH (security_barrier) AS
 	SELECT m.relation AS mailbox, pg_catalog.pg_get_userbyid(c.relowner) AS owner, dbos.container_path(m.container_id) AS container,
-		s.depth, s.delayed, s.in_flight, s.oldest, s.receivers, m.paused, m.max_deliveries, m.dead_letter, m.idempotency_window,
+		s.depth, s.delayed, s.in_flight, s.oldest, s.receivers, m.paused, m.ordered, m.unlogged, m.max_deliveries, m.dead_letter, m.idempotency_window,
 		(SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t.relid)) FROM pg_catalog.pg_partition_tree(m.relation) t)::bigint AS bytes
 	FROM dbos.mailbox m JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) m.relation, LATERAL dbos.mailbox_state(m.relation) s
 	WHERE m.kind OPERATOR(pg_catalog.=) 'm' AND dbos.in_container(m.container_id)
@@ -151,12 +159,12 @@ GRANT EXECUTE ON FUNCTION dbos.mailbox_state(regclass) TO dbos_user, dbos_monito
 REVOKE ALL ON dbos.mailboxes FROM PUBLIC;
 GRANT SELECT ON dbos.mailboxes TO dbos_user, dbos_monitor, dbos_admin;
 
-REVOKE ALL ON FUNCTION dbos.create_mailbox(text, integer, text), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
+REVOKE ALL ON FUNCTION dbos.create_mailbox(text, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
 	dbos.pause_mailbox(text), dbos.resume_mailbox(text), dbos.purge_mailbox(text),
 	dbos.send(text, jsonb, text, interval, timestamptz, jsonb, text), dbos.send_many(text, jsonb[]), dbos.receive(text, integer, interval),
 	dbos.lease(text, integer, interval), dbos.acknowledge(text, bigint[]), dbos.release(text, bigint[]),
 	dbos.extend_lease(text, bigint[], interval), dbos.requeue(text, text), dbos.message_sent() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbos.create_mailbox(text, integer, text), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
+GRANT EXECUTE ON FUNCTION dbos.create_mailbox(text, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
 	dbos.pause_mailbox(text), dbos.resume_mailbox(text), dbos.purge_mailbox(text),
 	dbos.send(text, jsonb, text, interval, timestamptz, jsonb, text), dbos.send_many(text, jsonb[]), dbos.receive(text, integer, interval),
 	dbos.lease(text, integer, interval), dbos.acknowledge(text, bigint[]), dbos.release(text, bigint[]),

@@ -82,7 +82,7 @@ dbos_qualified_name(Oid relation)
  * Nothing of it is vacuumed but against wraparound: it is truncated when it is empty.
  */
 void
-dbos_segment_create(Oid mailbox, int32 number)
+dbos_segment_create(Oid mailbox, int32 number, const DbosMailboxOptions *options)
 {
 	char	   *parent = dbos_qualified_name(mailbox);
 	Oid			schema = get_namespace_oid(SEGMENT_SCHEMA, false);
@@ -90,12 +90,14 @@ dbos_segment_create(Oid mailbox, int32 number)
 	char	   *segment = quote_qualified_identifier(SEGMENT_SCHEMA, name);
 	bool		aside = number == DBOS_ASIDE_SEGMENT;
 
-	dbos_ddl("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS) WITH (%s)", segment, parent,
+	dbos_ddl("CREATE %s TABLE %s (LIKE %s INCLUDING DEFAULTS) WITH (%s)", options->unlogged ? "UNLOGGED" : "", segment, parent,
 		aside ? "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000"
 		: "autovacuum_enabled = off, toast.autovacuum_enabled = off");
 	dbos_ddl("CREATE INDEX ON %s (id)", segment);
 	if (aside)
 		dbos_ddl("CREATE INDEX ON %s (visible_at)", segment);
+	if (options->ordered)
+		dbos_ddl("CREATE INDEX ON %s (" DBOS_LANE_EXPRESSION ", id)", segment);
 	dbos_ddl("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES IN (%d)", parent, segment, number);
 }
 

@@ -84,7 +84,8 @@ move_row(MoveScope *move, HeapTuple row, Datum headers)
 	slot->tts_values[MESSAGE_HEADERS] = headers;
 	slot->tts_isnull[MESSAGE_HEADERS] = false;
 	slot->tts_isnull[MESSAGE_VISIBLE_AT] = true;
-	dbos_pending_sent(move->target->relation, move->segment, id, id);
+	dbos_pending_message(move->target, move->segment, id,
+						 slot->tts_isnull[MESSAGE_PARTITION_KEY] ? NULL : DatumGetTextPP(slot->tts_values[MESSAGE_PARTITION_KEY]));
 }
 
 /* ---- dead letters ---- */
@@ -229,7 +230,7 @@ dbos_deliveries_count(DbosMailbox *mailbox, DbosIdRange range)
 	move_end(&aside);
 	PopActiveSnapshot();
 	/* Those of them that were not delivered. */
-	if (!oldest)
+	if (!oldest && !mailbox->options.ordered)
 		dbos_pending_sent(mailbox->relation, range.segment, range.lo, range.hi);
 	pfree(numbers);
 }

@@ -111,6 +111,18 @@ typedef struct LeaseChange
 	int			changed;
 } LeaseChange;
 
+/* A message that was put aside goes: should that be undone, it is still there; else those behind it may follow. */
+static void
+tell_acknowledged(const DbosMailbox *mailbox, TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		key = slot_getattr(slot, MESSAGE_PARTITION_KEY + 1, &isnull);
+
+	dbos_pending_aside_claimed(mailbox->relation, dbos_slot_int64(slot, MESSAGE_VISIBLE_AT));
+	if (mailbox->options.ordered)
+		dbos_pending_message(mailbox, DBOS_ASIDE_SEGMENT, dbos_slot_int64(slot, MESSAGE_ID), isnull ? NULL : DatumGetTextPP(key));
+}
+
 /* One message, by its id; nothing when it is not leased, or somebody else has its row. */
 static void
 change_lease(LeaseChange *change, int64 id, DbosSegmentWriter *writer)
@@ -131,7 +143,7 @@ change_lease(LeaseChange *change, int64 id, DbosSegmentWriter *writer)
 			dbos_pending_aside(change->mailbox->relation, change->visible_at);
 		}
 		else
-			dbos_pending_aside_claimed(change->mailbox->relation, dbos_slot_int64(scan.slot, MESSAGE_VISIBLE_AT));
+			tell_acknowledged(change->mailbox, scan.slot);
 		change->changed++;
 		break;
 	}

@@ -45,7 +45,7 @@ PG_FUNCTION_INFO_V1(dbos_purge_mailbox);
 
 /* Makes table, sequence, trigger and segments as the current role; returns the table. */
 static Oid
-create_tables(const char *schema, const char *name, int first_segment)
+create_tables(const char *schema, const char *name, int first_segment, const DbosMailboxOptions *options)
 {
 	char	   *table = quote_qualified_identifier(schema, name);
 	char	   *literal = quote_literal_cstr(table);
@@ -66,7 +66,7 @@ create_tables(const char *schema, const char *name, int first_segment)
 	dbos_ddl("CREATE TRIGGER dbos_message BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION dbos.message_sent()", table);
 	relation = get_relname_relid(name, get_namespace_oid(schema, false));
 	for (int32 number = first_segment; number <= FIRST_SEGMENTS; number++)
-		dbos_segment_create(relation, number);
+		dbos_segment_create(relation, number, options);
 	dbos_ddl_end(&scope);
 	return relation;
 }
@@ -74,12 +74,12 @@ create_tables(const char *schema, const char *name, int first_segment)
 /* ---- the row ---- */
 
 static void
-insert_row(Oid relation, char kind)
+insert_row(Oid relation, char kind, const DbosMailboxOptions *options)
 {
 	static DbosPlan plan = {
-		.sql = "INSERT INTO dbos.mailbox (relation, kind, container_id, current_segment) VALUES ($1, $2, $3, 1)",
-		.nargs = 3,
-		.argtypes = {REGCLASSOID, CHAROID, INT4OID},
+		.sql = "INSERT INTO dbos.mailbox (relation, kind, container_id, ordered, unlogged, current_segment) VALUES ($1, $2, $3, $4, $5, 1)",
+		.nargs = 5,
+		.argtypes = {REGCLASSOID, CHAROID, INT4OID, BOOLOID, BOOLOID},
 	};
 	/* Of a table that was dropped as any table is, whose number is used again. */
 	static DbosPlan forget = {
@@ -87,7 +87,8 @@ insert_row(Oid relation, char kind)
 		.nargs = 1,
 		.argtypes = {REGCLASSOID},
 	};
-	Datum		values[3] = {ObjectIdGetDatum(relation), CharGetDatum(kind), Int32GetDatum(dbos_context_container())};
+	Datum		values[5] = {ObjectIdGetDatum(relation), CharGetDatum(kind), Int32GetDatum(dbos_context_container()),
+	BoolGetDatum(options->ordered), BoolGetDatum(options->unlogged)};
 	DbosOwnerScope scope;
 
 	dbos_owner_begin(&scope);
@@ -100,7 +101,7 @@ insert_row(Oid relation, char kind)
 
 /* Makes a mailbox or topic of that name, of the current role and in its container; returns the table. */
 Oid
-dbos_mailbox_make(const text *name, char kind)
+dbos_mailbox_make(const text *name, char kind, const DbosMailboxOptions *options)
 {
 	RangeVar   *var;
 	Oid			schema;
@@ -116,8 +117,8 @@ dbos_mailbox_make(const text *name, char kind)
 				errdetail("Other sessions could not see it."));
 	dbos_container_hold(dbos_context_container());
 	relation = create_tables(get_namespace_name(schema), var->relname,
-							 kind == DBOS_KIND_TOPIC ? DBOS_ASIDE_SEGMENT + 1 : DBOS_ASIDE_SEGMENT);
-	insert_row(relation, kind);
+							 kind == DBOS_KIND_TOPIC ? DBOS_ASIDE_SEGMENT + 1 : DBOS_ASIDE_SEGMENT, options);
+	insert_row(relation, kind, options);
 	CacheInvalidateRelcacheByRelid(relation);
 	return relation;
 }
@@ -220,23 +221,27 @@ set_paused(FunctionCallInfo fcinfo, bool paused)
 	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
 	dbos_owner_end(&scope);
 	CacheInvalidateRelcacheByRelid(mailbox->relation);
-	/* Who waits looks again. */
+	/* Somebody who waits looks again, and has others look when there is more. */
 	if (!paused)
-		dbos_pending_sent(mailbox->relation, DBOS_ANY_SEGMENT, 1, dbos_mailbox_last_id(mailbox));
+		dbos_pending_sent(mailbox->relation, DBOS_ANY_SEGMENT, dbos_mailbox_last_id(mailbox), dbos_mailbox_last_id(mailbox));
 }
 
 /* ---- SQL functions ---- */
 
-/* dbos.create_mailbox(relation text, max_deliveries int, dead_letter text) */
+/* dbos.create_mailbox(relation text, max_deliveries int, dead_letter text, ordered boolean, unlogged boolean) */
 Datum
 dbos_create_mailbox(PG_FUNCTION_ARGS)
 {
+	DbosMailboxOptions options = {
+		.ordered = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3),
+		.unlogged = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4),
+	};
 	Oid			relation;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
 	PreventCommandIfReadOnly("dbos.create_mailbox()");
-	relation = dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX);
+	relation = dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, &options);
 	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
 		set_deliveries(relation, fcinfo, 1);
 	PG_RETURN_VOID();

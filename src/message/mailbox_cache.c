@@ -135,26 +135,30 @@ is_plain(Relation relation)
 		strcmp(relation->trigdesc->triggers[0].tgname, "dbos_message") == 0;
 }
 
-/* The btree whose one column is this one; InvalidOid when there is none. */
-static Oid
-index_on(Relation relation, enum MessageColumn column)
+/* What the segment's indexes are good for. */
+static void
+read_indexes(DbosSegment *segment, Relation relation)
 {
 	List	   *indexes = RelationGetIndexList(relation);
 	ListCell   *cell;
-	Oid			found = InvalidOid;
 
 	foreach(cell, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 		Form_pg_index form = index->rd_index;
+		int			first = form->indkey.values[0];
+		bool		usable = form->indisvalid && index->rd_rel->relam == BTREE_AM_OID && RelationGetIndexPredicate(index) == NIL;
 
-		if (form->indisvalid && form->indnkeyatts == 1 && index->rd_rel->relam == BTREE_AM_OID &&
-			form->indkey.values[0] == column + 1 && RelationGetIndexPredicate(index) == NIL)
-			found = RelationGetRelid(index);
+		if (usable && form->indnkeyatts == 1 && first == MESSAGE_ID + 1)
+			segment->id_index = RelationGetRelid(index);
+		else if (usable && form->indnkeyatts == 1 && first == MESSAGE_VISIBLE_AT + 1)
+			segment->visible_index = RelationGetRelid(index);
+		/* An expression and the id: nobody else makes one. */
+		else if (usable && form->indnkeyatts == 2 && first == 0 && form->indkey.values[1] == MESSAGE_ID + 1)
+			segment->lane_index = RelationGetRelid(index);
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
-	return found;
 }
 
 /* The segments, ascending; the number of each is the one value that its bound lists. */
@@ -189,7 +193,7 @@ static bool
 read_row(DbosMailbox *mailbox)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT container_id, paused, current_segment, kind, max_deliveries, dead_letter FROM dbos.mailbox"
+		.sql = "SELECT container_id, paused, current_segment, kind, max_deliveries, dead_letter, ordered, unlogged FROM dbos.mailbox"
 		" WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 		.nargs = 1,
 		.argtypes = {REGCLASSOID},
@@ -215,6 +219,8 @@ read_row(DbosMailbox *mailbox)
 		if (isnull)
 			mailbox->max_deliveries = 0;
 		mailbox->dead_letter = DatumGetObjectId(SPI_getbinval(row, desc, 6, &isnull));
+		mailbox->options.ordered = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
+		mailbox->options.unlogged = DatumGetBool(SPI_getbinval(row, desc, 8, &isnull));
 	}
 	PopActiveSnapshot();
 	dbos_owner_end(&scope);
@@ -380,10 +386,7 @@ dbos_segment_open(DbosSegment *segment, LOCKMODE lock)
 	Relation	relation = table_open(segment->relation, lock);
 
 	if (!OidIsValid(segment->id_index))
-	{
-		segment->visible_index = index_on(relation, MESSAGE_VISIBLE_AT);
-		segment->id_index = index_on(relation, MESSAGE_ID);
-	}
+		read_indexes(segment, relation);
 	if (!OidIsValid(segment->id_index))
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -19,6 +19,7 @@
 #include "dbos/kernel.h"
 #include "dbos/message.h"
 
+#include "lanes.h"
 #include "ready_set.h"
 
 #define DBOS_KIND_MAILBOX 'm'
@@ -53,7 +54,15 @@ typedef struct DbosSegment
 	Oid			relation;
 	Oid			id_index;		/* on (id); InvalidOid: not looked for yet */
 	Oid			visible_index;	/* on (visible_at), of the aside segment */
+	Oid			lane_index;		/* on (lane, id), of an ordered mailbox */
 } DbosSegment;
+
+/* What is said when it is made, and does not change. */
+typedef struct DbosMailboxOptions
+{
+	bool		ordered;		/* first in, first out for each partition key */
+	bool		unlogged;		/* its segments are: a crash empties it */
+} DbosMailboxOptions;
 
 /* A mailbox or a topic: they have the same tables. */
 typedef struct DbosMailbox
@@ -66,6 +75,7 @@ typedef struct DbosMailbox
 	Oid			sequence;		/* of the ids */
 	int32		container;
 	bool		paused;
+	DbosMailboxOptions options;
 	int32		max_deliveries;	/* 0: no limit */
 	Oid			dead_letter;	/* mailbox for what was delivered so often */
 	int32		current_segment;	/* where new messages go */
@@ -96,7 +106,7 @@ extern void dbos_mailbox_refuse_policies(const DbosMailbox *mailbox, const char 
 
 /* ---- mailbox.c ---- */
 
-extern Oid	dbos_mailbox_make(const text *name, char kind);
+extern Oid	dbos_mailbox_make(const text *name, char kind, const DbosMailboxOptions *options);
 extern void dbos_mailbox_drop(const DbosMailbox *mailbox);
 
 /* ---- shared.c: hints, by mailbox ---- */
@@ -113,6 +123,8 @@ typedef enum DbosTaken
 
 extern DbosTaken dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *ids, TimestampTz *aside_floor);
 extern void dbos_mailbox_give(Oid relation, DbosIdRange range);
+extern void dbos_mailbox_give_lanes(Oid relation, const DbosLaneSet *lanes, int64 floor);
+extern void dbos_mailbox_release_lane(Oid relation, int lane, int64 floor, bool more);
 extern void dbos_mailbox_give_aside(Oid relation, TimestampTz at, TimestampTz floor);
 extern void dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range);
 
@@ -136,6 +148,12 @@ extern int	dbos_waiter_count(DbosMailbox *mailbox);
 extern void dbos_message_pending_install(void);
 /* At commit these ids have messages. */
 extern void dbos_pending_sent(Oid relation, int32 segment, int64 lo, int64 hi);
+/* At commit this message is there, whatever the mailbox is. */
+extern void dbos_pending_message(const DbosMailbox *mailbox, int32 segment, int64 id, const text *partition_key);
+/* The transaction has taken of a lane: looked from id lo on, and left those from id hi on, of which more may be ready. */
+extern void dbos_pending_lane(Oid relation, int lane, int64 lo, int64 hi, bool more);
+/* The lanes that it has, of which more may be ready: number `at` and where to look; false: there are no more. */
+extern bool dbos_pending_own_lane(Oid relation, int at, int *lane, int64 *floor);
 /* At commit the segment that is written to is full. */
 extern void dbos_pending_full(DbosMailbox *mailbox);
 /* At abort these ids may have messages again. */
@@ -184,6 +202,8 @@ extern void dbos_segment_scan_end(DbosSegmentScan *scan);
 extern int64 dbos_slot_int64(TupleTableSlot *slot, enum MessageColumn column);
 
 /* Rows of the aside segment that become visible from floor to end, by that time. */
+extern void dbos_lane_scan_begin(DbosSegmentScan *scan, DbosSegment *segment, Snapshot snapshot, int lane, int64 lo);
+extern DbosSegmentScan *dbos_segment_scan_lowest(DbosSegmentScan *scans, int count);
 extern void dbos_aside_scan_begin(DbosSegmentScan *scan, DbosSegment *segment, Snapshot snapshot,
 								  TimestampTz floor, TimestampTz end);
 
@@ -222,10 +242,27 @@ extern void dbos_take_open(DbosTaking *taking, DbosMailbox *mailbox, int wanted)
 extern void dbos_take(DbosTaking *taking);
 extern void dbos_take_wait(DbosTaking *taking, TimestampTz end);	/* receive.c */
 extern void dbos_take_end(DbosTaking *taking);
+typedef enum DbosRowTaken
+{
+	DBOS_ROW_TAKEN,
+	DBOS_ROW_HELD,				/* somebody else has it, for now */
+	DBOS_ROW_UNCOUNTED,			/* its last delivery failed, which is counted first */
+	DBOS_ROW_NOT_THERE			/* any more, or not for this role */
+} DbosRowTaken;
+
+extern DbosRowTaken dbos_take_row(DbosTaking *taking, DbosSegmentScan *scan);
+extern void dbos_aside_make_ready(DbosTaking *taking, TimestampTz floor);
 extern DbosRowDeleted dbos_row_delete(Relation segment, TupleTableSlot *slot, bool directly);
 extern HeapTuple dbos_row_copy(TupleTableSlot *slot);
 extern bool dbos_delivery_failed(TupleTableSlot *slot);
 extern int64 dbos_milliseconds(Interval *interval, const char *name);
+
+/* ---- take_ordered.c ---- */
+/* The lane of a key, as SQL; dbos_message_lane() says the same. */
+#define DBOS_LANE_EXPRESSION \
+	"(pg_catalog.hashtextextended(coalesce(partition_key, '') COLLATE pg_catalog.\"C\", 0) OPERATOR(pg_catalog.&) 255)"
+extern int	dbos_message_lane(const text *partition_key);
+extern void dbos_take_ordered(DbosTaking *taking);
 
 /* ---- lease.c ---- */
 extern void dbos_lease_put(DbosTaking *taking, HeapTuple row);
@@ -252,7 +289,7 @@ extern void dbos_ddl_begin(DbosDdlScope *scope, Oid owner);
 extern void dbos_ddl_end(DbosDdlScope *scope);
 extern void dbos_ddl(const char *format, ...) pg_attribute_printf(1, 2);
 extern char *dbos_qualified_name(Oid relation);
-extern void dbos_segment_create(Oid mailbox, int32 number);
+extern void dbos_segment_create(Oid mailbox, int32 number, const DbosMailboxOptions *options);
 extern void dbos_segment_truncate(Oid segment);
 
 /* ---- background.c ---- */

@@ -24,6 +24,8 @@
 typedef enum PendingKind
 {
 	PENDING_SENT,				/* told at commit */
+	PENDING_SENT_LANES,			/* told at commit; range.lo is the lowest id */
+	PENDING_LANE,				/* range.segment is a lane that is held: given back at commit and at abort */
 	PENDING_CLAIMED,			/* told at abort */
 	PENDING_COUNTED,			/* told at abort: claimed, and failed then */
 	PENDING_FULL,				/* told at commit */
@@ -37,6 +39,8 @@ typedef struct Pending
 	int			nest_level;
 	Oid			relation;
 	DbosIdRange range;
+	DbosLaneSet *lanes;			/* of what was sent to an ordered mailbox */
+	bool		more;			/* in a lane that is held */
 } Pending;
 
 static Pending *list = NULL;	/* in TopTransactionContext */
@@ -45,7 +49,8 @@ static int	capacity = 0;
 
 /* ---- appending: may raise out of memory ---- */
 
-static void
+/* The entry for this, new or one of this level with its range grown. */
+static Pending *
 append(PendingKind kind, Oid relation, DbosIdRange range)
 {
 	int			level = GetCurrentTransactionNestLevel();
@@ -60,7 +65,7 @@ append(PendingKind kind, Oid relation, DbosIdRange range)
 		{
 			pending->range.lo = Min(pending->range.lo, range.lo);
 			pending->range.hi = Max(pending->range.hi, range.hi);
-			return;
+			return pending;
 		}
 	}
 	/* At the end of the transaction it is too late to look for it. */
@@ -81,6 +86,9 @@ append(PendingKind kind, Oid relation, DbosIdRange range)
 	pending->nest_level = level;
 	pending->relation = relation;
 	pending->range = range;
+	pending->lanes = NULL;
+	pending->more = false;
+	return pending;
 }
 
 void
@@ -88,47 +96,99 @@ dbos_pending_sent(Oid relation, int32 segment, int64 lo, int64 hi)
 {
 	DbosIdRange range = {.lo = lo, .hi = hi, .segment = segment};
 
-	append(PENDING_SENT, relation, range);
+	(void) append(PENDING_SENT, relation, range);
+}
+
+void
+dbos_pending_message(const DbosMailbox *mailbox, int32 segment, int64 id, const text *partition_key)
+{
+	Pending    *pending;
+
+	if (!mailbox->options.ordered)
+	{
+		dbos_pending_sent(mailbox->relation, segment, id, id);
+		return;
+	}
+	pending = append(PENDING_SENT_LANES, mailbox->relation, (DbosIdRange) {.lo = id, .hi = id});
+	if (pending->lanes == NULL)
+		pending->lanes = MemoryContextAllocZero(TopTransactionContext, sizeof(DbosLaneSet));
+	dbos_lane_set(pending->lanes, dbos_message_lane(partition_key), true);
+}
+
+void
+dbos_pending_lane(Oid relation, int lane, int64 lo, int64 hi, bool more)
+{
+	Pending    *pending = append(PENDING_LANE, relation, (DbosIdRange) {.lo = lo, .hi = hi, .segment = lane});
+
+	/* The last look says what is left. */
+	pending->range.hi = hi;
+	pending->more = more;
+}
+
+bool
+dbos_pending_own_lane(Oid relation, int at, int *lane, int64 *floor)
+{
+	for (int i = 0; i < nlist; i++)
+	{
+		const Pending *pending = &list[i];
+
+		if (pending->kind != PENDING_LANE || pending->relation != relation || !pending->more || at-- > 0)
+			continue;
+		*lane = pending->range.segment;
+		*floor = pending->range.hi;
+		return true;
+	}
+	return false;
 }
 
 void
 dbos_pending_full(DbosMailbox *mailbox)
 {
 	dbos_mailbox_open_slot(mailbox);
-	append(PENDING_FULL, mailbox->relation, (DbosIdRange) {0});
+	(void) append(PENDING_FULL, mailbox->relation, (DbosIdRange) {0});
 }
 
 void
 dbos_pending_claimed(Oid relation, DbosIdRange range)
 {
-	append(PENDING_CLAIMED, relation, range);
+	(void) append(PENDING_CLAIMED, relation, range);
 }
 
 void
 dbos_pending_claimed_counted(Oid relation, DbosIdRange range)
 {
-	append(PENDING_COUNTED, relation, range);
+	(void) append(PENDING_COUNTED, relation, range);
 }
 
 void
 dbos_pending_aside(Oid relation, TimestampTz visible_at)
 {
-	append(PENDING_ASIDE, relation, (DbosIdRange) {.lo = visible_at, .hi = visible_at});
+	(void) append(PENDING_ASIDE, relation, (DbosIdRange) {.lo = visible_at, .hi = visible_at});
 }
 
 void
 dbos_pending_aside_claimed(Oid relation, TimestampTz floor)
 {
-	append(PENDING_ASIDE_CLAIMED, relation, (DbosIdRange) {.lo = floor, .hi = floor});
+	(void) append(PENDING_ASIDE_CLAIMED, relation, (DbosIdRange) {.lo = floor, .hi = floor});
 }
 
 /* ---- the end of a transaction ---- */
 
 static void
-tell(const Pending *pending)
+tell(const Pending *pending, bool committed)
 {
 	switch (pending->kind)
 	{
+		case PENDING_SENT_LANES:
+			if (pending->lanes != NULL)
+				dbos_mailbox_give_lanes(pending->relation, pending->lanes, pending->range.lo);
+			break;
+		case PENDING_LANE:
+			if (committed)
+				dbos_mailbox_release_lane(pending->relation, pending->range.segment, pending->range.hi, pending->more);
+			else
+				dbos_mailbox_release_lane(pending->relation, pending->range.segment, pending->range.lo, true);
+			break;
 		case PENDING_SENT:
 		case PENDING_CLAIMED:
 			dbos_mailbox_give(pending->relation, pending->range);
@@ -146,6 +206,26 @@ tell(const Pending *pending)
 	}
 }
 
+/* What a subtransaction that aborts had of a lane of an outer one stays that one's. */
+static bool
+keep_outer_lane(int at, bool committed)
+{
+	if (committed)
+		return false;
+	for (int i = 0; i < at; i++)
+	{
+		Pending    *outer = &list[i];
+
+		if (outer->kind != PENDING_LANE || outer->relation != list[at].relation ||
+			outer->range.segment != list[at].range.segment || outer->nest_level >= list[at].nest_level)
+			continue;
+		outer->range.hi = Min(outer->range.hi, list[at].range.lo);
+		outer->more = true;
+		return true;
+	}
+	return false;
+}
+
 static void
 tell_from(int from, bool committed)
 {
@@ -154,8 +234,8 @@ tell_from(int from, bool committed)
 		bool		at_abort = list[i].kind == PENDING_CLAIMED || list[i].kind == PENDING_COUNTED ||
 			list[i].kind == PENDING_ASIDE_CLAIMED;
 
-		if (at_abort != committed)
-			tell(&list[i]);
+		if (list[i].kind == PENDING_LANE ? !keep_outer_lane(i, committed) : at_abort != committed)
+			tell(&list[i], committed);
 	}
 }
 

@@ -181,7 +181,7 @@ next_segment(const DbosMailbox *mailbox)
 			return segment->number;
 	}
 	dbos_ddl_begin(&scope, mailbox->owner);
-	dbos_segment_create(mailbox->relation, highest + 1);
+	dbos_segment_create(mailbox->relation, highest + 1, &mailbox->options);
 	dbos_ddl_end(&scope);
 	return highest + 1;
 }

@@ -137,6 +137,49 @@ dbos_aside_scan_begin(DbosSegmentScan *scan, DbosSegment *segment, Snapshot snap
 	dbos_segment_scan_next(scan);
 }
 
+/* Rows of one lane of an ordered mailbox, from that id on. */
+void
+dbos_lane_scan_begin(DbosSegmentScan *scan, DbosSegment *segment, Snapshot snapshot, int lane, int64 lo)
+{
+	ScanKeyData keys[2];
+
+	scan_begin(scan, segment, RowExclusiveLock);
+	if (!OidIsValid(segment->lane_index))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("segment \"%s\" has no index on lane and id", RelationGetRelationName(scan->relation)),
+				errhint("CREATE INDEX ON %s (%s, id);", dbos_qualified_name(segment->relation), DBOS_LANE_EXPRESSION));
+	scan->index = index_open(segment->lane_index, AccessShareLock);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(lane));
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(lo));
+	scan->scan = dbos_index_beginscan(scan->relation, scan->index, snapshot, 2);
+	index_rescan(scan->scan, keys, 2, NULL, 0);
+	dbos_segment_scan_next(scan);
+}
+
+/* Which of the scans has the lowest id; NULL when none has a row. */
+DbosSegmentScan *
+dbos_segment_scan_lowest(DbosSegmentScan *scans, int count)
+{
+	DbosSegmentScan *best = NULL;
+	int64		best_id = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		int64		id;
+
+		if (!scans[i].more)
+			continue;
+		id = dbos_slot_int64(scans[i].slot, MESSAGE_ID);
+		if (best == NULL || id < best_id)
+		{
+			best = &scans[i];
+			best_id = id;
+		}
+	}
+	return best;
+}
+
 void
 dbos_segment_scan_next(DbosSegmentScan *scan)
 {

@@ -116,12 +116,17 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 		fill_row(dbos_segment_write_next(&writer), sending, ids[i], bodies[i], nulls[i]);
 	}
 	dbos_segment_write_end(&writer);
+	if (count == 0)
+		return;
 	if (segment == DBOS_ASIDE_SEGMENT)
 	{
 		dbos_pending_aside(mailbox->relation, sending->run_at);
 		return;
 	}
-	if (count > 0 && mailbox->kind == DBOS_KIND_MAILBOX)
+	if (mailbox->options.ordered)
+		/* They have one key, and come in their order. */
+		dbos_pending_message(mailbox, segment, ids[0], sending->partition_key);
+	else if (mailbox->kind == DBOS_KIND_MAILBOX)
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
 	if (writer.last >= dbos_segment_limit(mailbox))
 		dbos_pending_full(mailbox);
@@ -466,7 +471,11 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 	else if (!isnull)
 		dbos_pending_aside(mailbox->relation, DatumGetTimestampTz(visible_at));
 	else
-		dbos_pending_sent(mailbox->relation, segment, id, id);
+	{
+		Datum		key = heap_getattr(row, MESSAGE_PARTITION_KEY + 1, desc, &isnull);
+
+		dbos_pending_message(mailbox, segment, id, isnull ? NULL : DatumGetTextPP(key));
+	}
 	/* The page that this backend writes to, if it has one. */
 	if (RelationGetTargetBlock(trigger->tg_relation) != InvalidBlockNumber &&
 		RelationGetTargetBlock(trigger->tg_relation) >= dbos_segment_limit(mailbox))

@@ -33,6 +33,9 @@
 #define PARTITIONS	8
 #define SLOTS_PRELOADED 64		/* of each partition */
 #define SLOTS_WITHOUT_PRELOAD 2
+/* So many of them may be of ordered mailboxes. */
+#define LANES_PRELOADED 64
+#define LANES_WITHOUT_PRELOAD 1
 
 /* Rows that somebody had locked are looked at again after this, and twice this, ... */
 #define DOUBT_MS		20
@@ -55,6 +58,7 @@ typedef struct MailboxSlot
 	TimestampTz doubt_at;		/* when they are looked at again */
 	int			doubt_ms;		/* how long that was put off */
 	uint64		used;			/* by the partition's clock */
+	bool		ordered;		/* its lanes say where messages are, else the ready set */
 	DbosReadySet ready;
 } MailboxSlot;
 
@@ -76,9 +80,10 @@ typedef struct Waiter
 typedef struct MessageShared
 {
 	int			nslots;			/* of each partition */
+	int			nlanes;			/* sets of lanes of each partition: of its first slots */
 	int			nwaiters;
 	Partition	partitions[PARTITIONS];
-	/* followed by slots and waiters */
+	/* followed by slots, lanes and waiters */
 } MessageShared;
 
 static MessageShared *shared = NULL;
@@ -90,6 +95,12 @@ static int
 slots_of_partition(bool preloaded)
 {
 	return preloaded ? SLOTS_PRELOADED : SLOTS_WITHOUT_PRELOAD;
+}
+
+static int
+lanes_of_partition(bool preloaded)
+{
+	return preloaded ? LANES_PRELOADED : LANES_WITHOUT_PRELOAD;
 }
 
 static int
@@ -108,6 +119,7 @@ shared_size(bool preloaded)
 	Size		size = MAXALIGN(sizeof(MessageShared));
 
 	size = add_size(size, mul_size(PARTITIONS * slots_of_partition(preloaded), MAXALIGN(sizeof(MailboxSlot))));
+	size = add_size(size, mul_size(PARTITIONS * lanes_of_partition(preloaded), MAXALIGN(sizeof(DbosLanes))));
 	return add_size(size, mul_size(waiter_count(), sizeof(Waiter)));
 }
 
@@ -122,9 +134,26 @@ slot_at(int partition, int number)
 static Waiter *
 waiter_at(int proc_number)
 {
-	Waiter	   *waiters = (Waiter *) slot_at(PARTITIONS, 0);
+	DbosLanes  *lanes = (DbosLanes *) slot_at(PARTITIONS, 0);
+	Waiter	   *waiters = (Waiter *) &lanes[PARTITIONS * shared->nlanes];
 
 	return &waiters[proc_number];
+}
+
+/* The lanes of an ordered mailbox's slot. */
+static DbosLanes *
+lanes_of(const MailboxSlot *slot)
+{
+	DbosLanes  *lanes = (DbosLanes *) slot_at(PARTITIONS, 0);
+	int			at = slot - slot_at(0, 0);
+
+	return &lanes[at / shared->nslots * shared->nlanes + at % shared->nslots];
+}
+
+static bool
+has_messages(const MailboxSlot *slot)
+{
+	return slot->ordered ? dbos_lanes_some(lanes_of(slot)) : slot->ready.count > 0;
 }
 
 static void
@@ -133,6 +162,7 @@ shared_init(void *memory, bool preloaded)
 	MessageShared *made = memory;
 
 	made->nslots = slots_of_partition(preloaded);
+	made->nlanes = lanes_of_partition(preloaded);
 	made->nwaiters = waiter_count();
 	for (int i = 0; i < PARTITIONS; i++)
 		dbos_lwlock_initialize(&made->partitions[i].lock);
@@ -191,12 +221,12 @@ find_slot(Oid relation, int *number)
 
 /* A slot for a mailbox that has none: free, or of the one that was not used for longest and has no waiters. */
 static MailboxSlot *
-make_slot(Oid relation, int *number)
+make_slot(Oid relation, bool ordered, int *number)
 {
 	int			partition = partition_of(relation);
 	MailboxSlot *oldest = NULL;
 
-	for (int i = 0; i < shared->nslots; i++)
+	for (int i = 0; i < (ordered ? shared->nlanes : shared->nslots); i++)
 	{
 		MailboxSlot *slot = slot_at(partition, i);
 
@@ -219,6 +249,12 @@ make_slot(Oid relation, int *number)
 	oldest->aside_at = oldest->aside_floor = DT_NOBEGIN;
 	oldest->doubt.hi = oldest->failed.hi = -1;
 	oldest->swept_at = dbos_now();
+	oldest->ordered = ordered;
+	if (ordered)
+	{
+		memset(lanes_of(oldest), 0, sizeof(DbosLanes));
+		dbos_lanes_all(lanes_of(oldest));
+	}
 	return oldest;
 }
 
@@ -232,7 +268,7 @@ open_slot(DbosMailbox *mailbox)
 	DbosIdRange all = {.lo = 1, .segment = DBOS_ANY_SEGMENT};
 	LWLock	   *lock = lock_of(mailbox->relation);
 	bool		made = find_slot(mailbox->relation, &mailbox->slot) != NULL ||
-		make_slot(mailbox->relation, &mailbox->slot) != NULL;
+		make_slot(mailbox->relation, mailbox->options.ordered, &mailbox->slot) != NULL;
 
 	LWLockRelease(lock);
 	if (!made)
@@ -393,7 +429,7 @@ dbos_waiter_leave(bool satisfied)
 	slot = find_slot(waits_for, &number);
 	if (slot != NULL && !waiter->woken)
 		list_remove(slot, self, &wakes);
-	else if (slot != NULL && !satisfied && slot->ready.count > 0)
+	else if (slot != NULL && !satisfied && has_messages(slot))
 		choose_waiter(slot, &wakes);
 	waiter->relation = InvalidOid;
 	waits_for = InvalidOid;
@@ -420,7 +456,7 @@ dbos_waiter_count(DbosMailbox *mailbox)
 
 /* ---- where messages are ---- */
 
-/* Says of any id that it may have a message, when that is due; last is read without the lock. */
+/* Whatever is due by the clock may be looked at: what was doubtful; and any id, up to the last. */
 static void
 look_at_clock(MailboxSlot *slot, int64 last)
 {
@@ -428,33 +464,51 @@ look_at_clock(MailboxSlot *slot, int64 last)
 	TimestampTz now;
 
 	/* Most mailboxes have nothing to look at the clock for: then only who finds nothing does. */
-	if (!doubts && slot->ready.count > 0)
+	if (!doubts && has_messages(slot))
 		return;
 	now = dbos_now();
 	if (doubts && slot->doubt_at <= now)
 	{
-		dbos_ready_add(&slot->ready, slot->doubt);
+		if (slot->ordered)
+		{
+			DbosLaneSet all;
+
+			memset(&all, 0xff, sizeof(all));
+			dbos_lanes_add(lanes_of(slot), &all, slot->doubt.lo);
+		}
+		else
+			dbos_ready_add(&slot->ready, slot->doubt);
 		slot->doubt.lo = 0;
 		slot->doubt.hi = -1;
 	}
-	if (slot->ready.count == 0 && TimestampTzPlusMilliseconds(slot->swept_at, SWEEP_MS) <= now && last > 0)
-	{
-		DbosIdRange all = {.lo = 1, .hi = last, .segment = DBOS_ANY_SEGMENT};
-
-		dbos_ready_add(&slot->ready, all);
-		slot->swept_at = now;
-	}
+	if (has_messages(slot) || TimestampTzPlusMilliseconds(slot->swept_at, SWEEP_MS) > now || last == 0)
+		return;
+	if (slot->ordered)
+		dbos_lanes_all(lanes_of(slot));
+	else
+		dbos_ready_add(&slot->ready, (DbosIdRange) {.lo = 1, .hi = last, .segment = DBOS_ANY_SEGMENT});
+	slot->swept_at = now;
 }
 
 static bool
 sweep_is_due(const MailboxSlot *slot)
 {
-	return slot->ready.count == 0 &&
-		TimestampTzPlusMilliseconds(slot->swept_at, SWEEP_MS) <= dbos_now();
+	return !has_messages(slot) && TimestampTzPlusMilliseconds(slot->swept_at, SWEEP_MS) <= dbos_now();
+}
+
+/* From the ready set, or from the lanes: false when there is nothing. */
+static bool
+take_from(MailboxSlot *slot, int64 most, DbosIdRange *ids)
+{
+	if (!slot->ordered)
+		return dbos_ready_take(&slot->ready, most, ids);
+	ids->segment = dbos_lanes_take(lanes_of(slot), &ids->lo);
+	return ids->segment != DBOS_NO_LANE;
 }
 
 /*
- * Takes what to look at next: rows of the aside segment that are due, or up to `most` ids.
+ * Takes what to look at next: rows of the aside segment that are due, or up to `most` ids;
+ * of an ordered mailbox a lane, in the place of the segment, and where to begin in it.
  * What is taken, nobody else looks at until it is given back.
  */
 DbosTaken
@@ -486,11 +540,11 @@ dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *ids, TimestampT
 			slot->aside_at = slot->aside_floor = DT_NOEND;
 			taken = DBOS_TAKEN_ASIDE;
 		}
-		else if (dbos_ready_take(&slot->ready, most, ids))
+		else if (take_from(slot, most, ids))
 		{
 			taken = DBOS_TAKEN_IDS;
 			/* Who waits while there is more was not woken for it. */
-			if (slot->ready.count > 0)
+			if (has_messages(slot))
 				choose_waiter(slot, &wakes);
 		}
 		else
@@ -498,7 +552,7 @@ dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *ids, TimestampT
 		release_and_wake(lock, wakes);
 		if (!sweep)
 			return taken;
-		last = dbos_mailbox_last_id(mailbox);
+		last = Max(dbos_mailbox_last_id(mailbox), 1);
 	}
 	return DBOS_TAKEN_NOTHING;
 }
@@ -518,8 +572,53 @@ dbos_mailbox_give(Oid relation, DbosIdRange range)
 	slot = find_slot(relation, &number);
 	if (slot != NULL)
 	{
-		dbos_ready_add(&slot->ready, range);
+		if (!slot->ordered)
+			dbos_ready_add(&slot->ready, range);
 		choose_waiter(slot, &wakes);
+	}
+	release_and_wake(lock, wakes);
+}
+
+/* There may be messages in these lanes of an ordered mailbox, from that id on.  Neither allocates nor raises. */
+void
+dbos_mailbox_give_lanes(Oid relation, const DbosLaneSet *lanes, int64 floor)
+{
+	int			number = -1;
+	Wakes		wakes = NO_WAKES;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	lock = lock_of(relation);
+	slot = find_slot(relation, &number);
+	if (slot != NULL && slot->ordered)
+	{
+		dbos_lanes_add(lanes_of(slot), lanes, floor);
+		if (dbos_lanes_some(lanes_of(slot)))
+			choose_waiter(slot, &wakes);
+	}
+	release_and_wake(lock, wakes);
+}
+
+/* A lane that was taken is free again; more: it may have messages.  Neither allocates nor raises. */
+void
+dbos_mailbox_release_lane(Oid relation, int lane, int64 floor, bool more)
+{
+	int			number = -1;
+	Wakes		wakes = NO_WAKES;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	lock = lock_of(relation);
+	slot = find_slot(relation, &number);
+	if (slot != NULL && slot->ordered)
+	{
+		dbos_lanes_release(lanes_of(slot), lane, floor, more);
+		if (dbos_lanes_some(lanes_of(slot)))
+			choose_waiter(slot, &wakes);
 	}
 	release_and_wake(lock, wakes);
 }

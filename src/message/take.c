@@ -155,8 +155,8 @@ return_row(DbosTaking *taking, TupleTableSlot *slot, int32 deliveries)
 }
 
 /* Takes the row in the slot, unless somebody else has it. */
-static void
-take_row(DbosTaking *taking, DbosSegmentScan *scan)
+DbosRowTaken
+dbos_take_row(DbosTaking *taking, DbosSegmentScan *scan)
 {
 	TupleTableSlot *slot = scan->slot;
 	DbosMailbox *mailbox = taking->mailbox;
@@ -170,26 +170,27 @@ take_row(DbosTaking *taking, DbosSegmentScan *scan)
 	{
 		/* Counted by the background before it is delivered again: a count of ours would go with our abort. */
 		dbos_mailbox_failed(mailbox->relation, range);
-		return;
+		return DBOS_ROW_UNCOUNTED;
 	}
 	if (mailbox->max_deliveries > 0 && counted >= mailbox->max_deliveries)
 	{
 		dbos_dead_letter_move(mailbox, scan->relation, slot);
-		return;
+		return DBOS_ROW_NOT_THERE;
 	}
 	switch (dbos_row_delete(scan->relation, slot, taking->directly))
 	{
 		case DBOS_ROW_LOCKED:
 			taking->locked = dbos_range_cover(taking->locked, range);
-			return;
+			return DBOS_ROW_HELD;
 		case DBOS_ROW_GONE:
-			return;
+			return DBOS_ROW_NOT_THERE;
 		case DBOS_ROW_DELETED:
 			break;
 	}
-	if (mailbox->max_deliveries > 0 && scan->segment == DBOS_ASIDE_SEGMENT)
+	/* Of a range of ids it was said before they were looked at. */
+	if (mailbox->max_deliveries > 0 && (mailbox->options.ordered || scan->segment == DBOS_ASIDE_SEGMENT))
 		dbos_pending_claimed_counted(mailbox->relation, range);
-	else if (!taking->sees_all)
+	else if (!taking->sees_all && !mailbox->options.ordered)
 		dbos_pending_claimed(mailbox->relation, range);
 	if (taking->deliver != NULL)
 		taking->deliver(taking, slot, counted + (failed ? 2 : 1));
@@ -199,32 +200,10 @@ take_row(DbosTaking *taking, DbosSegmentScan *scan)
 		dbos_lease_put(taking, dbos_row_copy(slot));
 	taking->last = id;
 	taking->got++;
+	return DBOS_ROW_TAKEN;
 }
 
 /* ---- many rows ---- */
-
-/* Which of the scans has the lowest id; NULL when none has a row. */
-static DbosSegmentScan *
-lowest(DbosSegmentScan *scans, int count)
-{
-	DbosSegmentScan *best = NULL;
-	int64		best_id = 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		int64		id;
-
-		if (!scans[i].more)
-			continue;
-		id = dbos_slot_int64(scans[i].slot, MESSAGE_ID);
-		if (best == NULL || id < best_id)
-		{
-			best = &scans[i];
-			best_id = id;
-		}
-	}
-	return best;
-}
 
 static bool
 may_hold(const DbosSegment *segment, const DbosIdRange *range)
@@ -248,10 +227,10 @@ take_ids(DbosTaking *taking, const DbosIdRange *range)
 		if (may_hold(&mailbox->segments[i], range))
 			dbos_segment_scan_begin(&scans[nscans++], &mailbox->segments[i], GetActiveSnapshot(),
 									range->lo, range->hi, RowExclusiveLock);
-	while (taking->got < taking->wanted && (next = lowest(scans, nscans)) != NULL)
+	while (taking->got < taking->wanted && (next = dbos_segment_scan_lowest(scans, nscans)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		take_row(taking, next);
+		(void) dbos_take_row(taking, next);
 		dbos_segment_scan_next(next);
 	}
 	for (int i = 0; i < nscans; i++)
@@ -297,7 +276,7 @@ take_aside(DbosTaking *taking, TimestampTz floor)
 
 		CHECK_FOR_INTERRUPTS();
 		taking->locked = (DbosIdRange) {.lo = PG_INT64_MAX, .hi = -1};
-		take_row(taking, &scan);
+		(void) dbos_take_row(taking, &scan);
 		if (taking->locked.hi >= 0)
 			locked = Min(locked, visible_at);
 		dbos_segment_scan_next(&scan);
@@ -309,6 +288,38 @@ take_aside(DbosTaking *taking, TimestampTz floor)
 		dbos_mailbox_give_aside(mailbox->relation, next, next);
 	if (locked != DT_NOEND)
 		dbos_mailbox_give_aside(mailbox->relation, now + DBOS_LOCKED_ASIDE_MS * 1000L, locked);
+}
+
+/* The lanes of the messages that have become visible from floor on may have messages again. */
+void
+dbos_aside_make_ready(DbosTaking *taking, TimestampTz floor)
+{
+	DbosMailbox *mailbox = taking->mailbox;
+	DbosSegment *aside = dbos_mailbox_segment(mailbox, DBOS_ASIDE_SEGMENT);
+	TimestampTz now = dbos_now();
+	DbosLaneSet lanes = {{0}};
+	int64		lowest = PG_INT64_MAX;
+	TimestampTz next;
+	DbosSegmentScan scan;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	dbos_aside_scan_begin(&scan, aside, GetActiveSnapshot(), floor, now);
+	for (; scan.more; dbos_segment_scan_next(&scan))
+	{
+		bool		isnull;
+		Datum		key = slot_getattr(scan.slot, MESSAGE_PARTITION_KEY + 1, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		dbos_lane_set(&lanes, dbos_message_lane(isnull ? NULL : DatumGetTextPP(key)), true);
+		lowest = Min(lowest, dbos_slot_int64(scan.slot, MESSAGE_ID));
+	}
+	dbos_segment_scan_end(&scan);
+	next = next_visible(aside, now);
+	PopActiveSnapshot();
+	if (lowest != PG_INT64_MAX)
+		dbos_mailbox_give_lanes(mailbox->relation, &lanes, lowest);
+	if (next != DT_NOEND)
+		dbos_mailbox_give_aside(mailbox->relation, next, next);
 }
 
 /* Without knowing where they may be. */
@@ -340,6 +351,11 @@ dbos_take(DbosTaking *taking)
 				errmsg("mailbox \"%s\" is not there any more", dbos_mailbox_name(mailbox)));
 	if (mailbox->paused)
 		return;
+	if (mailbox->options.ordered)
+	{
+		dbos_take_ordered(taking);
+		return;
+	}
 	if (!taking->sees_all)
 	{
 		look_everywhere(taking);

@@ -137,7 +137,7 @@ dbos_create_topic(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
 	PreventCommandIfReadOnly("dbos.create_topic()");
 	check_settings(fcinfo);
-	topic = dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_TOPIC);
+	topic = dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_TOPIC, &(DbosMailboxOptions) {0});
 	forget_subscriptions(topic);
 	write_settings(fcinfo, topic);
 	PG_RETURN_VOID();
