@@ -21,12 +21,17 @@ CREATE TABLE dbos.subscription
 	name text NOT NULL,
 	kind "char" NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['c', 'm', 'f']::"char"[])),
 	role regrole NOT NULL,
-	session_role regrole NOT NULL,
 	container_id integer NOT NULL,
 	start_position bigint NOT NULL,
+	filter jsonb,
 	target regclass,
 	function text,
-	filter jsonb,
+	session_role regrole,
+	queue_id integer REFERENCES dbos.queue (id),
+	priority integer,
+	max_attempts integer,
+	retry_delay interval,
+	timeout interval,
 	lost bigint NOT NULL DEFAULT 0,
 	error text,
 	created_at timestamptz NOT NULL,
@@ -80,10 +85,21 @@ CREATE FUNCTION dbos.publish_many(topic text, bodies jsonb[]) RETURNS SETOF bigi
 COMMENT ON FUNCTION dbos.publish_many(text, jsonb[]) IS
 	'publishes one message for each body; returns their ids in the same order. Example: SELECT dbos.publish_many(''prices'', ARRAY[''{"item": 1}'', ''{"item": 2}'']::jsonb[]);';
 
-CREATE FUNCTION dbos.subscribe(topic text, name text, mailbox text DEFAULT NULL, filter jsonb DEFAULT NULL, start_at text DEFAULT 'now') RETURNS void
+CREATE FUNCTION dbos.subscribe(
+	topic text,
+	name text,
+	mailbox text DEFAULT NULL,
+	function text DEFAULT NULL,
+	filter jsonb DEFAULT NULL,
+	start_at text DEFAULT 'now',
+	queue text DEFAULT 'default',
+	priority integer DEFAULT 0,
+	max_attempts integer DEFAULT 1,
+	retry_delay interval DEFAULT '1 second',
+	timeout interval DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_subscribe';
-COMMENT ON FUNCTION dbos.subscribe(text, text, text, jsonb, text) IS
-	'subscribes to a topic: to read it by dbos.read_topic(), or to have its messages sent into a mailbox; only those that contain the filter; start_at is beginning, now or a time. Example: SELECT dbos.subscribe(''prices'', ''audit'', start_at => ''beginning'');';
+COMMENT ON FUNCTION dbos.subscribe(text, text, text, text, jsonb, text, text, integer, integer, interval, interval) IS
+	'subscribes to a topic: to read it by dbos.read_topic(), to have its messages sent into a mailbox, or a task submitted for each; only those that contain the filter; start_at is beginning, now or a time. Example: SELECT dbos.subscribe(''prices'', ''audit'', start_at => ''beginning'');';
 
 CREATE FUNCTION dbos.unsubscribe(topic text, name text) RETURNS boolean
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_unsubscribe';
@@ -106,11 +122,11 @@ CREATE FUNCTION dbos.subscription_state(id integer, topic regclass, start_positi
 COMMENT ON FUNCTION dbos.subscription_state(integer, regclass, bigint) IS 'how far a subscription has come, as dbos.subscriptions shows it';
 
 REVOKE ALL ON FUNCTION dbos.create_topic(text, interval, bigint), dbos.alter_topic(text, interval, bigint), dbos.drop_topic(text),
-	dbos.publish(text, jsonb, text, jsonb), dbos.publish_many(text, jsonb[]), dbos.subscribe(text, text, text, jsonb, text),
+	dbos.publish(text, jsonb, text, jsonb), dbos.publish_many(text, jsonb[]), dbos.subscribe(text, text, text, text, jsonb, text, text, integer, integer, interval, interval),
 	dbos.unsubscribe(text, text), dbos.read_topic(text, text, integer, interval),
 	dbos.topic_state(regclass), dbos.subscription_state(integer, regclass, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.create_topic(text, interval, bigint), dbos.alter_topic(text, interval, bigint), dbos.drop_topic(text),
-	dbos.publish(text, jsonb, text, jsonb), dbos.publish_many(text, jsonb[]), dbos.subscribe(text, text, text, jsonb, text),
+	dbos.publish(text, jsonb, text, jsonb), dbos.publish_many(text, jsonb[]), dbos.subscribe(text, text, text, text, jsonb, text, text, integer, integer, interval, interval),
 	dbos.unsubscribe(text, text), dbos.read_topic(text, text, integer, interval) TO dbos_user, dbos_admin;
 GRANT EXECUTE ON FUNCTION dbos.topic_state(regclass), dbos.subscription_state(integer, regclass, bigint) TO dbos_user, dbos_monitor, dbos_admin;
 

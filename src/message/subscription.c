@@ -32,9 +32,35 @@ PG_FUNCTION_INFO_V1(dbos_unsubscribe);
 /* The last message of a segment is older than its others by no more than this. */
 #define OUT_OF_ORDER_US (60 * USECS_PER_SEC)
 
-#define SUBSCRIPTION_COLUMNS "id, relation, kind, role, session_role, container_id, start_position, target, function, filter"
+#define SUBSCRIPTION_COLUMNS \
+	"id, relation, kind, name, role, container_id, start_position, filter, target," \
+	" function, session_role, queue_id, priority, max_attempts, retry_delay, timeout"
 
 /* ---- rows ---- */
+
+/* The columns from function on; NULL unless its messages become tasks. */
+static void
+read_task(DbosSubscription *subscription, HeapTuple row, TupleDesc desc, int column)
+{
+	DbosTaskTemplate *task = &subscription->task;
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	memset(task, 0, sizeof(*task));
+	if (isnull)
+		return;
+	task->function = TextDatumGetCString(value);
+	task->role = subscription->role;
+	task->container = subscription->container;
+	task->session_role = DatumGetObjectId(SPI_getbinval(row, desc, column + 1, &isnull));
+	task->queue_id = DatumGetInt32(SPI_getbinval(row, desc, column + 2, &isnull));
+	task->priority = DatumGetInt32(SPI_getbinval(row, desc, column + 3, &isnull));
+	task->max_attempts = DatumGetInt32(SPI_getbinval(row, desc, column + 4, &isnull));
+	task->retry_delay = *DatumGetIntervalP(SPI_getbinval(row, desc, column + 5, &isnull));
+	value = SPI_getbinval(row, desc, column + 6, &isnull);
+	if (!isnull)
+		task->timeout = *DatumGetIntervalP(value);
+}
 
 /* Copies the row that a statement over SUBSCRIPTION_COLUMNS has returned into a memory context. */
 static void
@@ -49,16 +75,15 @@ read_row(DbosSubscription *subscription, MemoryContext context)
 	subscription->id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 	subscription->topic = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
 	subscription->kind = DatumGetChar(SPI_getbinval(row, desc, 3, &isnull));
-	subscription->role = DatumGetObjectId(SPI_getbinval(row, desc, 4, &isnull));
-	subscription->session_role = DatumGetObjectId(SPI_getbinval(row, desc, 5, &isnull));
+	subscription->name = TextDatumGetCString(SPI_getbinval(row, desc, 4, &isnull));
+	subscription->role = DatumGetObjectId(SPI_getbinval(row, desc, 5, &isnull));
 	subscription->container = DatumGetInt32(SPI_getbinval(row, desc, 6, &isnull));
 	subscription->start = DatumGetInt64(SPI_getbinval(row, desc, 7, &isnull));
 	value = SPI_getbinval(row, desc, 8, &isnull);
-	subscription->target = isnull ? InvalidOid : DatumGetObjectId(value);
-	value = SPI_getbinval(row, desc, 9, &isnull);
-	subscription->function = isnull ? NULL : TextDatumGetCString(value);
-	value = SPI_getbinval(row, desc, 10, &isnull);
 	subscription->filter = isnull ? NULL : DatumGetJsonbPCopy(value);
+	value = SPI_getbinval(row, desc, 9, &isnull);
+	subscription->target = isnull ? InvalidOid : DatumGetObjectId(value);
+	read_task(subscription, row, desc, 10);
 	MemoryContextSwitchTo(old);
 }
 
@@ -271,69 +296,114 @@ refuse_null(FunctionCallInfo fcinfo, int arg, const char *name)
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name));
 }
 
+/* Writes the row; its id comes from a sequence. */
 static void
-insert_subscription(const DbosMailbox *topic, const text *name, char kind, Datum target, int64 start, Datum filter, bool no_filter)
+insert_subscription(const DbosSubscription *subscription, const DbosMailbox *topic)
 {
 	static DbosPlan plan = {
 		.sql = "INSERT INTO dbos.subscription"
-		" (relation, name, kind, role, session_role, container_id, start_position, target, filter, created_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
-		.nargs = 10,
-		.argtypes = {REGCLASSOID, TEXTOID, CHAROID, REGROLEOID, REGROLEOID, INT4OID, INT8OID, REGCLASSOID, JSONBOID, TIMESTAMPTZOID},
+		" (relation, name, kind, role, container_id, start_position, filter, target, created_at,"
+		" function, session_role, queue_id, priority, max_attempts, retry_delay, timeout)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING",
+		.nargs = 16,
+		.argtypes = {REGCLASSOID, TEXTOID, CHAROID, REGROLEOID, INT4OID, INT8OID, JSONBOID, REGCLASSOID, TIMESTAMPTZOID,
+		TEXTOID, REGROLEOID, INT4OID, INT4OID, INT4OID, INTERVALOID, INTERVALOID},
 	};
-	Datum		values[10] = {ObjectIdGetDatum(topic->relation), PointerGetDatum(name), CharGetDatum(kind),
-		ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(GetSessionUserId()), Int32GetDatum(dbos_context_container()),
-	Int64GetDatum(start), target, filter, TimestampTzGetDatum(dbos_now())};
-	char		nulls[] = "          ";
+	const DbosTaskTemplate *task = &subscription->task;
+	bool		has_timeout = task->timeout.time != 0 || task->timeout.day != 0 || task->timeout.month != 0;
+	Datum		values[16] = {ObjectIdGetDatum(subscription->topic), CStringGetTextDatum(subscription->name),
+		CharGetDatum(subscription->kind), ObjectIdGetDatum(subscription->role), Int32GetDatum(subscription->container),
+		Int64GetDatum(subscription->start), PointerGetDatum(subscription->filter), ObjectIdGetDatum(subscription->target),
+		TimestampTzGetDatum(dbos_now()), task->function != NULL ? CStringGetTextDatum(task->function) : (Datum) 0,
+		ObjectIdGetDatum(task->session_role), Int32GetDatum(task->queue_id), Int32GetDatum(task->priority),
+		Int32GetDatum(task->max_attempts), IntervalPGetDatum(&task->retry_delay), IntervalPGetDatum(&task->timeout)};
+	char		nulls[16 + 1];
 	DbosOwnerScope scope;
 	bool		made;
 
-	nulls[7] = target == (Datum) 0 ? 'n' : ' ';
-	nulls[8] = no_filter ? 'n' : ' ';
+	memset(nulls, ' ', 16);
+	nulls[16] = '\0';
+	if (subscription->filter == NULL)
+		nulls[6] = 'n';
+	if (!OidIsValid(subscription->target))
+		nulls[7] = 'n';
+	if (task->function == NULL)
+		memset(&nulls[9], 'n', 7);
+	if (!has_timeout)
+		nulls[15] = 'n';
 	dbos_owner_begin(&scope);
 	made = dbos_plan_execute(&plan, values, nulls, false, 0) > 0;
 	dbos_owner_end(&scope);
 	if (!made)
 		ereport(ERROR,
 				errcode(ERRCODE_DUPLICATE_OBJECT),
-				errmsg("topic \"%s\" has a subscription \"%s\" already", dbos_mailbox_name(topic), text_to_cstring(name)),
-				errhint("Choose another name, or SELECT dbos.unsubscribe(%s, %s) before.",
-						quote_literal_cstr(dbos_mailbox_name(topic)), quote_literal_cstr(text_to_cstring(name))));
+				errmsg("topic \"%s\" already has a subscription \"%s\"", dbos_mailbox_name(topic), subscription->name),
+				errhint("Choose another name, or forget that one: SELECT dbos.unsubscribe(%s, %s);",
+						quote_literal_cstr(dbos_mailbox_name(topic)), quote_literal_cstr(subscription->name)));
 }
 
-/* dbos.subscribe(topic text, name text, mailbox text, filter jsonb, start_at text) */
+void
+dbos_check_deliverable(const DbosMailbox *mailbox)
+{
+	if (!mailbox->plain)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("cannot deliver messages in the background with the table \"%s\"", dbos_mailbox_name(mailbox)),
+				errdetail("It has triggers, rules, checks or columns that are not from dbos."),
+				errhint("Read the topic by dbos.read_topic()."));
+	dbos_mailbox_refuse_policies(mailbox, "deliver messages in the background with");
+}
+
+/* dbos.subscribe(topic text, name text, mailbox text, function text, filter jsonb, start_at text, options of the tasks) */
 Datum
 dbos_subscribe(PG_FUNCTION_ARGS)
 {
+	DbosSubscription subscription = {.kind = DBOS_SUBSCRIPTION_CURSOR};
 	DbosMailbox *topic;
-	DbosMailbox *target = NULL;
 	text	   *name;
 
 	refuse_null(fcinfo, 0, "topic");
 	refuse_null(fcinfo, 1, "name");
-	refuse_null(fcinfo, 4, "start_at");
+	refuse_null(fcinfo, 5, "start_at");
 	PreventCommandIfReadOnly("dbos.subscribe()");
 	name = PG_GETARG_TEXT_PP(1);
 	if (VARSIZE_ANY_EXHDR(name) == 0 || VARSIZE_ANY_EXHDR(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("name of a subscription must have 1 to %d bytes", NAMEDATALEN - 1));
+	if (!PG_ARGISNULL(2) && !PG_ARGISNULL(3))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("mailbox and function of a subscription cannot be given together"));
 	topic = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_TOPIC, AccessShareLock);
 	dbos_mailbox_check_right(topic, ACL_SELECT);
 	dbos_container_hold(dbos_context_container());
+	subscription.topic = topic->relation;
+	subscription.name = text_to_cstring(name);
+	subscription.role = GetUserId();
+	subscription.container = dbos_context_container();
+	subscription.filter = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
 	if (!PG_ARGISNULL(2))
 	{
-		target = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(2), DBOS_KIND_MAILBOX, RowExclusiveLock);
+		DbosMailbox *target = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(2), DBOS_KIND_MAILBOX, RowExclusiveLock);
+
 		dbos_mailbox_check_right(target, ACL_INSERT);
+		dbos_check_deliverable(target);
+		subscription.kind = DBOS_SUBSCRIPTION_MAILBOX;
+		subscription.target = target->relation;
 	}
-	insert_subscription(topic, name, target != NULL ? DBOS_SUBSCRIPTION_MAILBOX : DBOS_SUBSCRIPTION_CURSOR,
-						target != NULL ? ObjectIdGetDatum(target->relation) : (Datum) 0,
-						start_position(topic, text_to_cstring(PG_GETARG_TEXT_PP(4))),
-						PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3), PG_ARGISNULL(3));
+	if (!PG_ARGISNULL(3))
+	{
+		subscription.kind = DBOS_SUBSCRIPTION_FUNCTION;
+		dbos_task_template_make(&subscription.task, "dbos.subscribe()", text_to_cstring(PG_GETARG_TEXT_PP(3)), fcinfo, 6);
+	}
+	if (subscription.kind != DBOS_SUBSCRIPTION_CURSOR)
+		dbos_check_deliverable(topic);
+	subscription.start = start_position(topic, text_to_cstring(PG_GETARG_TEXT_PP(5)));
+	insert_subscription(&subscription, topic);
 	/* Whoever publishes from now on tells the background. */
 	CacheInvalidateRelcacheByRelid(topic->relation);
-	if (target != NULL)
-		dbos_topic_want_delivery();
+	dbos_topic_want_delivery();
 	PG_RETURN_VOID();
 }
 

@@ -12,6 +12,8 @@
 #include "access/sdir.h"
 #include "storage/lock.h"
 
+#include "dbos/task.h"
+
 #include "message.h"
 
 /* ---- topic_shared.c: who publishes, and who waits ---- */
@@ -30,6 +32,8 @@ extern void dbos_topic_waiter_leave(void);
 extern void dbos_topic_segment_passed(DbosMailbox *topic);
 /* At commit the background delivers the messages of topics, for who has just asked for them. */
 extern void dbos_topic_want_delivery(void);
+/* Whether it was wanted in this database since this was asked last; always where there is no shared memory. */
+extern bool dbos_topic_delivery_wanted(void);
 extern int	dbos_topic_waiter_pid(Oid topic, int32 subscription);
 
 /* ---- topic_position.c: how far subscriptions have come ---- */
@@ -51,13 +55,13 @@ typedef struct DbosSubscription
 	int32		id;
 	Oid			topic;
 	char		kind;
+	char	   *name;
 	Oid			role;
-	Oid			session_role;
 	int32		container;
 	int64		start;
-	Oid			target;			/* a mailbox */
-	char	   *function;
 	Jsonb	   *filter;			/* NULL: everything */
+	Oid			target;			/* a mailbox */
+	DbosTaskTemplate task;		/* what the tasks have in common; task.function is NULL where there are none */
 } DbosSubscription;
 
 /* False when the topic has none of that name; allocated in the current context. */
@@ -70,6 +74,8 @@ extern void dbos_subscription_add_lost(int32 id, int64 lost);
 /* What keeps it from being delivered; NULL: nothing. */
 extern void dbos_subscription_note_error(int32 id, const char *error);
 extern void dbos_subscription_register(void);
+/* Raises where others than dbos act on the rows of a mailbox or topic, or policies apply to the current role. */
+extern void dbos_check_deliverable(const DbosMailbox *mailbox);
 /* Of topics that were dropped as any table is. */
 extern void dbos_topics_forget_dropped(void);
 

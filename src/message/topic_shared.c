@@ -51,6 +51,7 @@
 #define TOPICS_PRELOADED 8
 #define TOPICS_WITHOUT_PRELOAD 1
 #define WAKES_AT_ONCE 32
+#define WANTED_DATABASES 64
 #define INITIAL_CAPACITY 8
 
 /* A transaction that has published to a topic. */
@@ -81,6 +82,7 @@ typedef struct TopicShared
 	int			first_free;
 	int			publishers[BUCKETS];
 	int			waiters[BUCKETS];
+	uint64		wanted;			/* a bit for each database, by its number: there are messages to be delivered */
 	/* followed by publishers and waiters */
 } TopicShared;
 
@@ -381,6 +383,38 @@ dbos_topic_horizon(const DbosMailbox *topic)
 
 /* ---- the end of a transaction: neither allocates nor raises ---- */
 
+static uint64
+database_bit(void)
+{
+	return UINT64CONST(1) << (MyDatabaseId % WANTED_DATABASES);
+}
+
+/* A database that shares its bit with this one looks once in vain, or a minute later. */
+static void
+want_delivery(void)
+{
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	shared->wanted |= database_bit();
+	LWLockRelease(&shared->lock);
+	dbos_duty_want();
+}
+
+bool
+dbos_topic_delivery_wanted(void)
+{
+	bool		wanted;
+
+	if (!dbos_shared_attach())
+		return true;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	wanted = (shared->wanted & database_bit()) != 0;
+	shared->wanted &= ~database_bit();
+	LWLockRelease(&shared->lock);
+	return wanted;
+}
+
 static void
 topic_xact_callback(XactEvent event, void *arg)
 {
@@ -417,7 +451,7 @@ topic_xact_callback(XactEvent event, void *arg)
 			wants_delivery = false;
 			passed = InvalidOid;
 			if (pushes)
-				dbos_duty_want();
+				want_delivery();
 			break;
 		default:
 			break;
