@@ -108,6 +108,11 @@ extern void dbos_wake_at_commit(int proc_number);
 extern void dbos_wake_now(int proc_number, int pid);
 extern void dbos_wake_install(void);
 
+/* ---- idle.c: waits inside the server that are no waits for locks ---- */
+extern void dbos_idle_set_hooks(void (*begin) (void), void (*end) (void));
+extern void dbos_idle_begin(void);
+extern void dbos_idle_end(void);
+
 /* ---- owner.c: our own tables, as dbos_owner, by kept plans ---- */
 
 /*

@@ -36,6 +36,7 @@ static void
 leave_at_error(int code, Datum arg)
 {
 	dbos_waiter_leave(false);
+	dbos_idle_end();
 }
 
 static void
@@ -72,24 +73,26 @@ dbos_take_wait(DbosTaking *taking, TimestampTz end)
 {
 	PG_ENSURE_ERROR_CLEANUP(leave_at_error, (Datum) 0);
 	{
+		dbos_idle_begin();
 		wait_in_list(taking, end);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_at_error, (Datum) 0);
 	dbos_waiter_leave(taking->got > 0);
+	dbos_idle_end();
 }
 
-/* Milliseconds of an interval that must not be negative. */
+/* Milliseconds of an interval that must not be negative; more than a century is a century. */
 int64
 dbos_milliseconds(Interval *interval, const char *name)
 {
-	int64		us = interval->time +
-		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	double		days = interval->day + (double) interval->month * DAYS_PER_MONTH;
+	double		ms = interval->time / 1000.0 + days * (USECS_PER_DAY / 1000.0);
 
-	if (us < 0)
+	if (ms < 0)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("%s must not be negative", name));
-	return us / 1000;
+	return (int64) Min(ms, 36525.0 * (USECS_PER_DAY / 1000.0));
 }
 
 /* ---- SQL functions ---- */

@@ -30,6 +30,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/rls.h"
@@ -55,7 +56,8 @@ dbos_delivery_failed(TupleTableSlot *slot)
 	return TransactionIdIsValid(HeapTupleHeaderGetRawXmax(header)) &&
 		!(header->t_infomask & HEAP_XMAX_IS_MULTI) &&
 		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
-		ItemPointerEquals(&header->t_ctid, &tuple->t_self);
+		ItemPointerEquals(&header->t_ctid, &tuple->t_self) &&
+		!TransactionIdIsInProgress(HeapTupleHeaderGetRawXmax(header));
 }
 
 /* By a DELETE of the current role's, with all that the table's owner has put on it; false: not for this role. */

@@ -377,6 +377,7 @@ dbos_task_register(void)
 	dbos_container_register_user("task", uses_container);
 	dbos_task_shared_register();
 	dbos_pending_install();
+	dbos_wait_install();
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = task_process_utility;
 	RegisterXactCallback(task_xact_callback, NULL);

@@ -299,6 +299,9 @@ extern Jsonb *dbos_command_execute(const char *command, bool own_transactions, i
 extern void dbos_workers_expel(Oid database, DbosDatabaseState state, bool hard);
 extern void dbos_workers_stop(void);
 
+/* ---- wait.c ---- */
+extern void dbos_wait_install(void);
+
 /* ---- manage.c ---- */
 
 /* What a caller may know of a task; raises 42704 for one that is not there or not the caller's. */

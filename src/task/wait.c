@@ -119,36 +119,6 @@ waiter_enter(int64 task)
 	DBOS_TASK_UNLOCK();
 }
 
-/* Also called when the process ends. */
-static void
-waiter_leave(int code, Datum arg)
-{
-	DbosWaiter *waiter;
-	bool		gave_up = dbos_my_worker != DBOS_NOBODY &&
-		dbos_worker_slot(dbos_my_worker)->state == DBOS_WORKER_WAITING;
-
-	if (dbos_task_shared == NULL)
-	{
-		/* A process that exits needs no place any more. */
-		if (gave_up && !proc_exit_inprogress)
-			dbos_tables_resume();
-		return;
-	}
-	waiter = dbos_waiter_slot(dbos_my_proc_number());
-	DBOS_TASK_LOCK();
-	if (waiter->task != 0)
-		dbos_task_shared->waiting--;
-	waiter->task = 0;
-	if (gave_up)
-	{
-		DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
-
-		worker->state = DBOS_WORKER_RUNNING;
-		worker->queue_slot = dbos_run_queue_resume(MyDatabaseId, worker->queue_id);
-	}
-	DBOS_TASK_UNLOCK();
-}
-
 /* A task that waits lets others have its place. */
 static void
 give_up_place(void)
@@ -169,6 +139,52 @@ give_up_place(void)
 	worker->queue_slot = DBOS_NOBODY;
 	dbos_wake_launcher();
 	DBOS_TASK_UNLOCK();
+}
+
+static void
+take_place_back(void)
+{
+	DbosWorker *worker;
+
+	if (dbos_my_worker == DBOS_NOBODY || dbos_worker_slot(dbos_my_worker)->state != DBOS_WORKER_WAITING)
+		return;
+	if (dbos_task_shared == NULL)
+	{
+		/* A process that exits needs no place any more. */
+		if (!proc_exit_inprogress)
+			dbos_tables_resume();
+		return;
+	}
+	worker = dbos_worker_slot(dbos_my_worker);
+	DBOS_TASK_LOCK();
+	worker->state = DBOS_WORKER_RUNNING;
+	worker->queue_slot = dbos_run_queue_resume(MyDatabaseId, worker->queue_id);
+	DBOS_TASK_UNLOCK();
+}
+
+/* Once in each process, from _PG_init: for the waits of other rooms. */
+void
+dbos_wait_install(void)
+{
+	dbos_idle_set_hooks(give_up_place, take_place_back);
+}
+
+/* Also called when the process ends. */
+static void
+waiter_leave(int code, Datum arg)
+{
+	DbosWaiter *waiter;
+
+	if (dbos_task_shared != NULL)
+	{
+		waiter = dbos_waiter_slot(dbos_my_proc_number());
+		DBOS_TASK_LOCK();
+		if (waiter->task != 0)
+			dbos_task_shared->waiting--;
+		waiter->task = 0;
+		DBOS_TASK_UNLOCK();
+	}
+	take_place_back();
 }
 
 /* ---- deadlocks ---- */
