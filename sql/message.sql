@@ -17,10 +17,12 @@ CREATE TABLE dbos.mailbox
 	ordered boolean NOT NULL DEFAULT false,
 	unlogged boolean NOT NULL DEFAULT false,
 	idempotency_window interval NOT NULL DEFAULT '1 day',
-	current_segment integer NOT NULL
+	current_segment integer NOT NULL,
+	channel text
 );
 COMMENT ON TABLE dbos.mailbox IS 'what is to be known of a mailbox or topic beside its table; read dbos.mailboxes and dbos.topics';
 COMMENT ON COLUMN dbos.mailbox.kind IS 'm: mailbox, t: topic';
+COMMENT ON COLUMN dbos.mailbox.channel IS 'where LISTEN is told the highest id; null: nowhere';
 SELECT pg_catalog.pg_extension_config_dump('dbos.mailbox', '');
 
 -- Of sends with an idempotency key; the row may outlive the message.
@@ -50,14 +52,15 @@ COMMENT ON FUNCTION dbos.message_sent() IS 'the trigger by which an INSERT into 
 
 CREATE FUNCTION dbos.create_mailbox(
 	relation text,
+	notify boolean DEFAULT false,
 	max_deliveries integer DEFAULT NULL,
 	dead_letter text DEFAULT NULL,
 	ordered boolean DEFAULT false,
 	unlogged boolean DEFAULT false
 ) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_create_mailbox';
-COMMENT ON FUNCTION dbos.create_mailbox(text, integer, text, boolean, boolean) IS
-	'makes a mailbox: a table of the current role, where INSERT is the right to send and DELETE the right to receive. Example: SELECT dbos.create_mailbox(''orders'');';
+COMMENT ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean) IS
+	'makes a mailbox: a table of the current role, where INSERT is the right to send and DELETE the right to receive; with notify, LISTEN "dbos.<its name>" is told the highest id. Example: SELECT dbos.create_mailbox(''orders'');';
 
 CREATE FUNCTION dbos.alter_mailbox(mailbox text, max_deliveries integer, dead_letter text) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_alter_mailbox';
@@ -159,12 +162,12 @@ GRANT EXECUTE ON FUNCTION dbos.mailbox_state(regclass) TO dbos_user, dbos_monito
 REVOKE ALL ON dbos.mailboxes FROM PUBLIC;
 GRANT SELECT ON dbos.mailboxes TO dbos_user, dbos_monitor, dbos_admin;
 
-REVOKE ALL ON FUNCTION dbos.create_mailbox(text, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
+REVOKE ALL ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
 	dbos.pause_mailbox(text), dbos.resume_mailbox(text), dbos.purge_mailbox(text),
 	dbos.send(text, jsonb, text, interval, timestamptz, jsonb, text), dbos.send_many(text, jsonb[]), dbos.receive(text, integer, interval),
 	dbos.lease(text, integer, interval), dbos.acknowledge(text, bigint[]), dbos.release(text, bigint[]),
 	dbos.extend_lease(text, bigint[], interval), dbos.requeue(text, text), dbos.message_sent() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbos.create_mailbox(text, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
+GRANT EXECUTE ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
 	dbos.pause_mailbox(text), dbos.resume_mailbox(text), dbos.purge_mailbox(text),
 	dbos.send(text, jsonb, text, interval, timestamptz, jsonb, text), dbos.send_many(text, jsonb[]), dbos.receive(text, integer, interval),
 	dbos.lease(text, integer, interval), dbos.acknowledge(text, bigint[]), dbos.release(text, bigint[]),

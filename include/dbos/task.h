@@ -73,7 +73,8 @@ extern void dbos_task_template_make(DbosTaskTemplate *template, const char *comm
 
 /*
  * What would be wrong with the task, in the current context, or NULL; to be asked before
- * each submit.  Raises nothing of that kind, and runs no user's code.
+ * each submit, and first without a document: what is wrong with all of them.  Raises
+ * nothing of that kind, and runs no user's code.
  */
 extern ErrorData *dbos_task_obstacle(const DbosTaskTemplate *template, const DbosTaskDocument *document);
 

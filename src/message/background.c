@@ -62,25 +62,50 @@ mailbox_after(Oid relation)
 	return found;
 }
 
-/* True when it wants to be looked at again soon. */
-static bool
+typedef enum DbosLook
+{
+	DBOS_LOOK_LATER,
+	DBOS_LOOK_SOON,
+	DBOS_LOOK_NOW				/* there is more of the same */
+} DbosLook;
+
+/* What is to be done, in the order of who waits for it. */
+static DbosLook
 work_for(Oid relation, int work, DbosIdRange failed)
 {
 	DbosMailbox *mailbox;
 
+	/* What is taken from shared memory is not forgotten when we fail. */
+	dbos_pending_undone(relation, work);
 	/* Who drops or alters it goes first. */
-	if (!ConditionalLockRelationOid(relation, AccessShareLock))
-		return true;
+	if (!ConditionalLockRelationOid(relation, work & DBOS_WORK_TASKS ? RowExclusiveLock : AccessShareLock))
+	{
+		dbos_mailbox_want_at(relation, TimestampTzPlusMilliseconds(dbos_now(), EMPTY_AGAIN_MS));
+		return DBOS_LOOK_SOON;
+	}
 	mailbox = dbos_mailbox_of(relation);
 	if (mailbox == NULL || mailbox->relation != relation)
-		return false;
+		return DBOS_LOOK_LATER;
+	dbos_mailbox_tell(mailbox, work);
 	if (mailbox->kind == DBOS_KIND_TOPIC)
-		return dbos_topic_retain(mailbox);
+		return dbos_topic_retain(mailbox) ? DBOS_LOOK_SOON : DBOS_LOOK_LATER;
+	if ((work & DBOS_WORK_TASKS) && (mailbox->standing & DBOS_WORK_TASKS) && dbos_mailbox_make_tasks(mailbox))
+	{
+		dbos_mailbox_keep_work(relation, work & ~DBOS_WORK_TELL);
+		return DBOS_LOOK_NOW;
+	}
 	if (work & DBOS_WORK_COUNT)
 		dbos_deliveries_count(mailbox, failed);
 	if (work & DBOS_WORK_FORGET)
 		dbos_message_keys_forget(mailbox);
-	return dbos_mailbox_rotate(mailbox);
+	return dbos_mailbox_rotate(mailbox) ? DBOS_LOOK_SOON : DBOS_LOOK_LATER;
+}
+
+/* A time of the clock that tests drive, by the process's own. */
+static TimestampTz
+by_own_clock(TimestampTz at)
+{
+	return at == DT_NOEND ? DT_NOEND : at + (GetCurrentTimestamp() - dbos_now());
 }
 
 /*
@@ -96,15 +121,16 @@ message_duty(DbosDutyResult *result)
 	static bool again = false;	/* one of them wants to be looked at soon */
 	TimestampTz now = GetCurrentTimestamp();
 	DbosIdRange failed = {.lo = 0, .hi = -1};
+	TimestampTz due;
 	Oid			relation;
 	int			work;
 
 	/* Objects of an older version do not have it. */
 	if (!OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))))
 		return;
-	if (dbos_mailbox_next_work(&relation, &work, &failed))
+	if (dbos_mailbox_next_work(&relation, &work, &failed, &due))
 	{
-		again |= work_for(relation, work, failed);
+		again |= work_for(relation, work, failed) == DBOS_LOOK_SOON;
 		if (again)
 			all_at = Min(all_at, TimestampTzPlusMilliseconds(now, EMPTY_AGAIN_MS));
 		result->more = true;
@@ -119,17 +145,20 @@ message_duty(DbosDutyResult *result)
 	}
 	if (looking)
 	{
-		at = mailbox_after(at);
-		looking = OidIsValid(at);
-		if (looking)
-			again |= work_for(at, DBOS_WORK_ALL, failed);
-		else
+		Oid			next = mailbox_after(at);
+		DbosLook	look = OidIsValid(next) ? work_for(next, DBOS_WORK_ALL, failed) : DBOS_LOOK_LATER;
+
+		again |= look == DBOS_LOOK_SOON;
+		looking = OidIsValid(next);
+		if (look != DBOS_LOOK_NOW)
+			at = next;
+		if (!looking)
 			all_at = TimestampTzPlusMilliseconds(now, again ? EMPTY_AGAIN_MS : dbos_shared_attached() ? LOOK_AT_ALL_MS
 												 : LOOK_WITHOUT_SHARED_MEMORY_MS);
 		result->more = looking;
 	}
 	if (!result->more && OidIsValid(mailbox_after(InvalidOid)))
-		result->due = all_at;
+		result->due = Min(all_at, by_own_clock(due));
 }
 
 static const DbosDuty duty = {

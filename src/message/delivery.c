@@ -60,6 +60,7 @@ move_begin(MoveScope *move, DbosMailbox *target, int32 segment, int rows)
 	SetUserIdAndSecContext(target->owner, move->security_context | SECURITY_RESTRICTED_OPERATION);
 	move->target = target;
 	move->segment = segment;
+	dbos_mailbox_expect(target);
 	dbos_segment_write_begin(&move->writer, dbos_mailbox_segment(target, segment), rows);
 }
 

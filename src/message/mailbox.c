@@ -228,13 +228,13 @@ set_paused(FunctionCallInfo fcinfo, bool paused)
 
 /* ---- SQL functions ---- */
 
-/* dbos.create_mailbox(relation text, max_deliveries int, dead_letter text, ordered boolean, unlogged boolean) */
+/* dbos.create_mailbox(relation text, notify boolean, max_deliveries int, dead_letter text, ordered boolean, unlogged boolean) */
 Datum
 dbos_create_mailbox(PG_FUNCTION_ARGS)
 {
 	DbosMailboxOptions options = {
-		.ordered = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3),
-		.unlogged = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4),
+		.ordered = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4),
+		.unlogged = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5),
 	};
 	Oid			relation;
 
@@ -242,8 +242,10 @@ dbos_create_mailbox(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
 	PreventCommandIfReadOnly("dbos.create_mailbox()");
 	relation = dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, &options);
-	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
-		set_deliveries(relation, fcinfo, 1);
+	if (!PG_ARGISNULL(1) && PG_GETARG_BOOL(1))
+		dbos_mailbox_set_channel(relation, dbos_channel_name(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX));
+	if (!PG_ARGISNULL(2) || !PG_ARGISNULL(3))
+		set_deliveries(relation, fcinfo, 2);
 	PG_RETURN_VOID();
 }
 

@@ -188,13 +188,27 @@ read_segments(DbosMailbox *mailbox, Relation relation)
 	}
 }
 
+/* What the background does whenever messages come. */
+static void
+read_standing(DbosMailbox *mailbox, HeapTuple row, TupleDesc desc)
+{
+	char	   *channel = SPI_getvalue(row, desc, 9);
+	bool		isnull;
+
+	strlcpy(mailbox->channel, channel == NULL ? "" : channel, NAMEDATALEN);
+	mailbox->standing = channel == NULL ? 0 : DBOS_WORK_TELL;
+	if (DatumGetBool(SPI_getbinval(row, desc, 10, &isnull)))
+		mailbox->standing |= DBOS_WORK_TASKS;
+}
+
 /* What dbos.mailbox says; false when it has no such row. */
 static bool
 read_row(DbosMailbox *mailbox)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT container_id, paused, current_segment, kind, max_deliveries, dead_letter, ordered, unlogged FROM dbos.mailbox"
-		" WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+		.sql = "SELECT container_id, paused, current_segment, kind, max_deliveries, dead_letter, ordered, unlogged, channel,"
+		" EXISTS (SELECT FROM dbos.mailbox_function f WHERE f.relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid)"
+		" FROM dbos.mailbox WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 		.nargs = 1,
 		.argtypes = {REGCLASSOID},
 	};
@@ -221,6 +235,7 @@ read_row(DbosMailbox *mailbox)
 		mailbox->dead_letter = DatumGetObjectId(SPI_getbinval(row, desc, 6, &isnull));
 		mailbox->options.ordered = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
 		mailbox->options.unlogged = DatumGetBool(SPI_getbinval(row, desc, 8, &isnull));
+		read_standing(mailbox, row, desc);
 	}
 	PopActiveSnapshot();
 	dbos_owner_end(&scope);

@@ -18,4 +18,5 @@ dbos_message_register(void)
 	dbos_topic_shared_register();
 	dbos_topic_duty_register();
 	dbos_subscription_register();
+	dbos_on_message_register();
 }

@@ -78,6 +78,8 @@ typedef struct DbosMailbox
 	DbosMailboxOptions options;
 	int32		max_deliveries;	/* 0: no limit */
 	Oid			dead_letter;	/* mailbox for what was delivered so often */
+	int			standing;		/* what the background does whenever messages come: DBOS_WORK_... */
+	char		channel[NAMEDATALEN];	/* on which it tells; empty: on none */
 	int32		current_segment;	/* where new messages go */
 	BlockNumber limit;			/* of a topic: pages of a segment; 0: as many as usual */
 	bool		subscribed;		/* of a topic: it has subscriptions */
@@ -113,6 +115,7 @@ extern void dbos_mailbox_drop(const DbosMailbox *mailbox);
 
 extern void dbos_message_shared_register(void);
 extern void dbos_mailbox_open_slot(DbosMailbox *mailbox);
+extern void dbos_mailbox_expect(DbosMailbox *mailbox);
 typedef enum DbosTaken
 {
 	DBOS_TAKEN_UNKNOWN,			/* no shared memory, or no room in it for one more mailbox: look everywhere */
@@ -123,7 +126,7 @@ typedef enum DbosTaken
 
 extern DbosTaken dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *ids, TimestampTz *aside_floor);
 extern void dbos_mailbox_give(Oid relation, DbosIdRange range);
-extern void dbos_mailbox_give_lanes(Oid relation, const DbosLaneSet *lanes, int64 floor);
+extern void dbos_mailbox_give_lanes(Oid relation, const DbosLaneSet *lanes, int64 floor, int64 highest);
 extern void dbos_mailbox_release_lane(Oid relation, int lane, int64 floor, bool more);
 extern void dbos_mailbox_give_aside(Oid relation, TimestampTz at, TimestampTz floor);
 extern void dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range);
@@ -132,9 +135,15 @@ extern void dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range);
 #define DBOS_WORK_ROTATE	1
 #define DBOS_WORK_COUNT		2	/* deliveries that failed */
 #define DBOS_WORK_FORGET	4	/* idempotency keys of long ago */
-#define DBOS_WORK_ALL		(DBOS_WORK_ROTATE | DBOS_WORK_COUNT | DBOS_WORK_FORGET)
+#define DBOS_WORK_TASKS		8	/* submit tasks for messages: on_message.c */
+#define DBOS_WORK_TELL		16	/* NOTIFY who listens: notify.c */
+#define DBOS_WORK_DUE		32	/* the time has come that somebody named */
+#define DBOS_WORK_ALL		(DBOS_WORK_ROTATE | DBOS_WORK_COUNT | DBOS_WORK_FORGET | DBOS_WORK_TASKS)
 extern void dbos_mailbox_want(Oid relation, int work);
-extern bool dbos_mailbox_next_work(Oid *relation, int *work, DbosIdRange *failed);
+extern void dbos_mailbox_want_at(Oid relation, TimestampTz at);
+extern void dbos_mailbox_keep_work(Oid relation, int work);
+extern bool dbos_mailbox_look(DbosMailbox *mailbox, int64 *highest, bool *first);
+extern bool dbos_mailbox_next_work(Oid *relation, int *work, DbosIdRange *failed, TimestampTz *due);
 /* The delivery of some of these ids has failed: counted before they are delivered again. */
 extern void dbos_mailbox_failed(Oid relation, DbosIdRange range);
 
@@ -154,8 +163,10 @@ extern void dbos_pending_message(const DbosMailbox *mailbox, int32 segment, int6
 extern void dbos_pending_lane(Oid relation, int lane, int64 lo, int64 hi, bool more);
 /* The lanes that it has, of which more may be ready: number `at` and where to look; false: there are no more. */
 extern bool dbos_pending_own_lane(Oid relation, int at, int *lane, int64 *floor);
-/* At commit the segment that is written to is full. */
-extern void dbos_pending_full(DbosMailbox *mailbox);
+/* At commit the background has to do that. */
+extern void dbos_pending_work(DbosMailbox *mailbox, int work);
+/* At abort it has still to. */
+extern void dbos_pending_undone(Oid relation, int work);
 /* At abort these ids may have messages again. */
 extern void dbos_pending_claimed(Oid relation, DbosIdRange range);
 /* The same, where failed deliveries are counted. */
@@ -295,6 +306,19 @@ extern void dbos_segment_truncate(Oid segment);
 /* ---- background.c ---- */
 
 extern void dbos_message_duty_register(void);
+
+/* ---- on_message.c: a task for each message ---- */
+
+extern void dbos_on_message_register(void);
+/* Submits what is there, in the transaction that we are in; true: there may be more. */
+extern bool dbos_mailbox_make_tasks(DbosMailbox *mailbox);
+
+/* ---- notify.c: NOTIFY for who listens outside ---- */
+
+/* The channel of a mailbox or topic that is made by this name; raises when it has none. */
+extern char *dbos_channel_name(const text *name, char kind);
+extern void dbos_mailbox_set_channel(Oid relation, const char *channel);	/* NULL: none */
+extern void dbos_mailbox_tell(DbosMailbox *mailbox, int work);
 
 /* ---- rotation.c ---- */
 

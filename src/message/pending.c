@@ -28,7 +28,8 @@ typedef enum PendingKind
 	PENDING_LANE,				/* range.segment is a lane that is held: given back at commit and at abort */
 	PENDING_CLAIMED,			/* told at abort */
 	PENDING_COUNTED,			/* told at abort: claimed, and failed then */
-	PENDING_FULL,				/* told at commit */
+	PENDING_WORK,				/* told at commit; range.segment is the work */
+	PENDING_UNDONE,				/* told at abort; the same */
 	PENDING_ASIDE,				/* told at commit; range.lo is a time */
 	PENDING_ASIDE_CLAIMED		/* told at abort; range.lo is a time */
 } PendingKind;
@@ -142,10 +143,16 @@ dbos_pending_own_lane(Oid relation, int at, int *lane, int64 *floor)
 }
 
 void
-dbos_pending_full(DbosMailbox *mailbox)
+dbos_pending_work(DbosMailbox *mailbox, int work)
 {
 	dbos_mailbox_open_slot(mailbox);
-	(void) append(PENDING_FULL, mailbox->relation, (DbosIdRange) {0});
+	(void) append(PENDING_WORK, mailbox->relation, (DbosIdRange) {.segment = work});
+}
+
+void
+dbos_pending_undone(Oid relation, int work)
+{
+	(void) append(PENDING_UNDONE, relation, (DbosIdRange) {.segment = work});
 }
 
 void
@@ -181,7 +188,7 @@ tell(const Pending *pending, bool committed)
 	{
 		case PENDING_SENT_LANES:
 			if (pending->lanes != NULL)
-				dbos_mailbox_give_lanes(pending->relation, pending->lanes, pending->range.lo);
+				dbos_mailbox_give_lanes(pending->relation, pending->lanes, pending->range.lo, pending->range.hi);
 			break;
 		case PENDING_LANE:
 			if (committed)
@@ -196,8 +203,11 @@ tell(const Pending *pending, bool committed)
 		case PENDING_COUNTED:
 			dbos_mailbox_failed(pending->relation, pending->range);
 			break;
-		case PENDING_FULL:
-			dbos_mailbox_want(pending->relation, DBOS_WORK_ROTATE);
+		case PENDING_WORK:
+			dbos_mailbox_want(pending->relation, pending->range.segment);
+			break;
+		case PENDING_UNDONE:
+			dbos_mailbox_keep_work(pending->relation, pending->range.segment);
 			break;
 		case PENDING_ASIDE:
 		case PENDING_ASIDE_CLAIMED:
@@ -232,7 +242,7 @@ tell_from(int from, bool committed)
 	for (int i = from; i < nlist; i++)
 	{
 		bool		at_abort = list[i].kind == PENDING_CLAIMED || list[i].kind == PENDING_COUNTED ||
-			list[i].kind == PENDING_ASIDE_CLAIMED;
+			list[i].kind == PENDING_ASIDE_CLAIMED || list[i].kind == PENDING_UNDONE;
 
 		if (list[i].kind == PENDING_LANE ? !keep_outer_lane(i, committed) : at_abort != committed)
 			tell(&list[i], committed);

@@ -129,7 +129,7 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 	else if (mailbox->kind == DBOS_KIND_MAILBOX)
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
 	if (writer.last >= dbos_segment_limit(mailbox))
-		dbos_pending_full(mailbox);
+		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
 }
 
 /* The same by INSERT, with everything that the sender's rights and the table's owner say. */
@@ -184,6 +184,7 @@ read_sending(FunctionCallInfo fcinfo, char kind, const char *command, Sending *s
 	PreventCommandIfReadOnly(command);
 	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), kind, RowExclusiveLock);
 	dbos_mailbox_check_right(sending->mailbox, ACL_INSERT);
+	dbos_mailbox_expect(sending->mailbox);
 	sending->now = dbos_now();
 	sending->partition_key = NULL;
 	sending->run_at = 0;
@@ -450,6 +451,7 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 		check_claim(row, desc, MESSAGE_ID, last_taken, "id");
 	}
 	dbos_mailbox_check_container(mailbox, ACL_INSERT);
+	dbos_mailbox_expect(mailbox);
 	values[0] = heap_getattr(row, MESSAGE_SENT_AT + 1, desc, &isnull);
 	if (isnull)
 		values[0] = TimestampTzGetDatum(dbos_now());
@@ -479,6 +481,6 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 	/* The page that this backend writes to, if it has one. */
 	if (RelationGetTargetBlock(trigger->tg_relation) != InvalidBlockNumber &&
 		RelationGetTargetBlock(trigger->tg_relation) >= dbos_segment_limit(mailbox))
-		dbos_pending_full(mailbox);
+		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, desc, lengthof(columns), columns, values, nulls));
 }

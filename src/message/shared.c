@@ -50,6 +50,10 @@ typedef struct MailboxSlot
 	int			first_waiter;	/* proc numbers: the one that waits longest */
 	int			last_waiter;
 	int			work;			/* for the background: DBOS_WORK_... */
+	int			standing;		/* that it does whenever messages come */
+	TimestampTz again_at;		/* when it does so by the clock; DT_NOEND: never */
+	bool		looked;			/* it has done so since the slot is there */
+	int64		highest;		/* id that was committed since then; 0: none was */
 	DbosIdRange failed;			/* ids whose deliveries are to be counted; lo > hi: none */
 	TimestampTz swept_at;		/* when any id was last said to have a message */
 	TimestampTz aside_at;		/* when to look into the aside segment; DT_NOEND: never */
@@ -247,6 +251,7 @@ make_slot(Oid relation, bool ordered, int *number)
 	oldest->first_waiter = oldest->last_waiter = DBOS_NOBODY_WAITS;
 	oldest->used = ++shared->partitions[partition].clock;
 	oldest->aside_at = oldest->aside_floor = DT_NOBEGIN;
+	oldest->again_at = DT_NOEND;
 	oldest->doubt.hi = oldest->failed.hi = -1;
 	oldest->swept_at = dbos_now();
 	oldest->ordered = ordered;
@@ -267,11 +272,14 @@ open_slot(DbosMailbox *mailbox)
 {
 	DbosIdRange all = {.lo = 1, .segment = DBOS_ANY_SEGMENT};
 	LWLock	   *lock = lock_of(mailbox->relation);
-	bool		made = find_slot(mailbox->relation, &mailbox->slot) != NULL ||
-		make_slot(mailbox->relation, mailbox->options.ordered, &mailbox->slot) != NULL;
+	MailboxSlot *slot = find_slot(mailbox->relation, &mailbox->slot);
 
+	if (slot == NULL)
+		slot = make_slot(mailbox->relation, mailbox->options.ordered, &mailbox->slot);
+	if (slot != NULL)
+		slot->standing = mailbox->standing;
 	LWLockRelease(lock);
-	if (!made)
+	if (slot == NULL)
 		return false;
 	all.hi = dbos_mailbox_last_id(mailbox);
 	dbos_mailbox_give(mailbox->relation, all);
@@ -292,6 +300,14 @@ dbos_mailbox_open_slot(DbosMailbox *mailbox)
 	LWLockRelease(lock);
 	if (slot == NULL)
 		(void) open_slot(mailbox);
+}
+
+/* Somebody is about to send: where the background is to be told of messages, it is by what stands in the slot. */
+void
+dbos_mailbox_expect(DbosMailbox *mailbox)
+{
+	if (mailbox->standing != 0)
+		dbos_mailbox_open_slot(mailbox);
 }
 
 /* ---- waiters ---- */
@@ -557,11 +573,32 @@ dbos_mailbox_take(DbosMailbox *mailbox, int64 most, DbosIdRange *ids, TimestampT
 	return DBOS_TAKEN_NOTHING;
 }
 
+/* Messages have come, or come again: true when the background is to be told. */
+static bool
+messages_come(MailboxSlot *slot)
+{
+	bool		fresh = (slot->work & slot->standing) != slot->standing;
+
+	slot->work |= slot->standing;
+	return fresh;
+}
+
+/* The same by the clock. */
+static bool
+messages_come_at(MailboxSlot *slot, TimestampTz at)
+{
+	if (slot->standing == 0 || at >= slot->again_at)
+		return false;
+	slot->again_at = at;
+	return true;
+}
+
 /* There may be messages among these ids.  Neither allocates nor raises. */
 void
 dbos_mailbox_give(Oid relation, DbosIdRange range)
 {
 	int			number = -1;
+	bool		tell = false;
 	Wakes		wakes = NO_WAKES;
 	MailboxSlot *slot;
 	LWLock	   *lock;
@@ -575,15 +612,22 @@ dbos_mailbox_give(Oid relation, DbosIdRange range)
 		if (!slot->ordered)
 			dbos_ready_add(&slot->ready, range);
 		choose_waiter(slot, &wakes);
+		/* Any segment: nobody knows whether there are messages. */
+		if (range.segment != DBOS_ANY_SEGMENT)
+			slot->highest = Max(slot->highest, range.hi);
+		tell = messages_come(slot);
 	}
 	release_and_wake(lock, wakes);
+	if (tell)
+		dbos_duty_want();
 }
 
 /* There may be messages in these lanes of an ordered mailbox, from that id on.  Neither allocates nor raises. */
 void
-dbos_mailbox_give_lanes(Oid relation, const DbosLaneSet *lanes, int64 floor)
+dbos_mailbox_give_lanes(Oid relation, const DbosLaneSet *lanes, int64 floor, int64 highest)
 {
 	int			number = -1;
+	bool		tell = false;
 	Wakes		wakes = NO_WAKES;
 	MailboxSlot *slot;
 	LWLock	   *lock;
@@ -597,8 +641,12 @@ dbos_mailbox_give_lanes(Oid relation, const DbosLaneSet *lanes, int64 floor)
 		dbos_lanes_add(lanes_of(slot), lanes, floor);
 		if (dbos_lanes_some(lanes_of(slot)))
 			choose_waiter(slot, &wakes);
+		slot->highest = Max(slot->highest, highest);
+		tell = messages_come(slot);
 	}
 	release_and_wake(lock, wakes);
+	if (tell)
+		dbos_duty_want();
 }
 
 /* A lane that was taken is free again; more: it may have messages.  Neither allocates nor raises. */
@@ -606,6 +654,7 @@ void
 dbos_mailbox_release_lane(Oid relation, int lane, int64 floor, bool more)
 {
 	int			number = -1;
+	bool		tell = false;
 	Wakes		wakes = NO_WAKES;
 	MailboxSlot *slot;
 	LWLock	   *lock;
@@ -619,8 +668,11 @@ dbos_mailbox_release_lane(Oid relation, int lane, int64 floor, bool more)
 		dbos_lanes_release(lanes_of(slot), lane, floor, more);
 		if (dbos_lanes_some(lanes_of(slot)))
 			choose_waiter(slot, &wakes);
+		tell = more && messages_come(slot);
 	}
 	release_and_wake(lock, wakes);
+	if (tell)
+		dbos_duty_want();
 }
 
 /*
@@ -631,6 +683,7 @@ void
 dbos_mailbox_give_aside(Oid relation, TimestampTz at, TimestampTz floor)
 {
 	int			number = -1;
+	bool		tell = false;
 	Wakes		wakes = NO_WAKES;
 	MailboxSlot *slot;
 	LWLock	   *lock;
@@ -641,6 +694,7 @@ dbos_mailbox_give_aside(Oid relation, TimestampTz at, TimestampTz floor)
 	slot = find_slot(relation, &number);
 	if (slot != NULL)
 	{
+		tell = messages_come_at(slot, at);
 		slot->aside_floor = Min(slot->aside_floor, floor);
 		if (at < slot->aside_at)
 		{
@@ -649,12 +703,15 @@ dbos_mailbox_give_aside(Oid relation, TimestampTz at, TimestampTz floor)
 		}
 	}
 	release_and_wake(lock, wakes);
+	if (tell)
+		dbos_duty_want();
 }
 
 /* Somebody who may not tell us has locked rows with these ids: they are looked at again in a while. */
 void
 dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range)
 {
+	bool		tell = false;
 	Wakes		wakes = NO_WAKES;
 	MailboxSlot *slot;
 	LWLock	   *lock;
@@ -683,8 +740,11 @@ dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range)
 		slot->doubt.segment = DBOS_ANY_SEGMENT;
 		slot->doubt_at = TimestampTzPlusMilliseconds(now, slot->doubt_ms);
 		wakes.nudged = slot->first_waiter;
+		tell = messages_come_at(slot, slot->doubt_at);
 	}
 	release_and_wake(lock, wakes);
+	if (tell)
+		dbos_duty_want();
 }
 
 /* ---- work for the background ---- */
@@ -730,34 +790,128 @@ dbos_mailbox_failed(Oid relation, DbosIdRange range)
 	dbos_mailbox_want(relation, DBOS_WORK_COUNT);
 }
 
-/* Takes the work of some mailbox of this database; false when there is none. */
-bool
-dbos_mailbox_next_work(Oid *relation, int *work, DbosIdRange *failed)
+/* Work that was taken and could not be done: for the next look.  Neither allocates nor raises. */
+void
+dbos_mailbox_keep_work(Oid relation, int work)
 {
+	int			number = -1;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	lock = lock_of(relation);
+	slot = find_slot(relation, &number);
+	if (slot != NULL)
+		slot->work |= work;
+	LWLockRelease(lock);
+}
+
+/* Has the background look for messages at that time. */
+void
+dbos_mailbox_want_at(Oid relation, TimestampTz at)
+{
+	int			number = -1;
+	bool		tell = false;
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
+	if (!dbos_shared_attached() || shared == NULL)
+		return;
+	lock = lock_of(relation);
+	slot = find_slot(relation, &number);
+	if (slot != NULL)
+		tell = messages_come_at(slot, at);
+	LWLockRelease(lock);
+	if (tell)
+		dbos_duty_want();
+}
+
+/*
+ * The background looks at a mailbox: what is wanted there from now on is what is known of
+ * the mailbox.  *highest: the id that was committed last, 0 when none was; *first: it has not looked since
+ * the slot is there.  False where there is no shared memory for it.
+ */
+bool
+dbos_mailbox_look(DbosMailbox *mailbox, int64 *highest, bool *first)
+{
+	MailboxSlot *slot;
+	LWLock	   *lock;
+
 	if (!dbos_shared_attach())
 		return false;
-	for (int p = 0; p < PARTITIONS; p++)
+	if (mailbox->standing != 0)
+		dbos_mailbox_open_slot(mailbox);
+	lock = lock_of(mailbox->relation);
+	slot = find_slot(mailbox->relation, &mailbox->slot);
+	if (slot != NULL)
 	{
+		slot->standing = mailbox->standing;
+		*highest = slot->highest;
+		*first = !slot->looked;
+		slot->looked = true;
+	}
+	LWLockRelease(lock);
+	return slot != NULL;
+}
+
+/* Of one slot; the lock of its partition is held. */
+static bool
+take_work(MailboxSlot *slot, TimestampTz now, Oid *relation, int *work, DbosIdRange *failed, TimestampTz *due)
+{
+	if (slot->relation == InvalidOid || slot->database != MyDatabaseId)
+		return false;
+	if (slot->again_at <= now)
+	{
+		slot->work |= slot->standing | DBOS_WORK_DUE;
+		slot->again_at = DT_NOEND;
+	}
+	*due = Min(*due, slot->again_at);
+	if (slot->work == 0)
+		return false;
+	*relation = slot->relation;
+	*work = slot->work;
+	*failed = slot->failed;
+	slot->work = 0;
+	slot->failed.lo = 0;
+	slot->failed.hi = -1;
+	return true;
+}
+
+/*
+ * Takes the work of some mailbox of this database; false when there is none, and
+ * *due is then when there will be, as far as one can know.
+ */
+bool
+dbos_mailbox_next_work(Oid *relation, int *work, DbosIdRange *failed, TimestampTz *due)
+{
+	static int	turn = 0;		/* of the partitions, and in each of the slots: no mailbox keeps the others waiting */
+	static int	turns[PARTITIONS];
+	TimestampTz now = dbos_now();
+
+	*due = DT_NOEND;
+	if (!dbos_shared_attach())
+		return false;
+	for (int tries = 0; tries < PARTITIONS; tries++)
+	{
+		int			p = (turn + tries) % PARTITIONS;
 		bool		found = false;
 
 		LWLockAcquire(&shared->partitions[p].lock, LW_EXCLUSIVE);
 		for (int i = 0; i < shared->nslots && !found; i++)
 		{
-			MailboxSlot *slot = slot_at(p, i);
+			int			number = (turns[p] + i) % shared->nslots;
 
-			if (slot->relation == InvalidOid || slot->database != MyDatabaseId || slot->work == 0)
-				continue;
-			*relation = slot->relation;
-			*work = slot->work;
-			*failed = slot->failed;
-			slot->work = 0;
-			slot->failed.lo = 0;
-			slot->failed.hi = -1;
-			found = true;
+			found = take_work(slot_at(p, number), now, relation, work, failed, due);
+			if (found)
+				turns[p] = number + 1;
 		}
 		LWLockRelease(&shared->partitions[p].lock);
 		if (found)
+		{
+			turn = p + 1;
 			return true;
+		}
 	}
 	return false;
 }

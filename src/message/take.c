@@ -319,7 +319,7 @@ dbos_aside_make_ready(DbosTaking *taking, TimestampTz floor)
 	next = next_visible(aside, now);
 	PopActiveSnapshot();
 	if (lowest != PG_INT64_MAX)
-		dbos_mailbox_give_lanes(mailbox->relation, &lanes, lowest);
+		dbos_mailbox_give_lanes(mailbox->relation, &lanes, lowest, 0);
 	if (next != DT_NOEND)
 		dbos_mailbox_give_aside(mailbox->relation, next, next);
 }

@@ -290,6 +290,7 @@ open_target(const DbosSubscription *subscription)
 				errmsg("mailbox of subscription \"%s\" does not exist any more", subscription->name));
 	dbos_mailbox_check_right(mailbox, ACL_INSERT);
 	dbos_check_deliverable(mailbox);
+	dbos_mailbox_expect(mailbox);
 	return mailbox;
 }
 
@@ -312,7 +313,7 @@ send_messages(const Delivery *delivery)
 	dbos_segment_write_end(&writer);
 	dbos_pending_sent(mailbox->relation, segment, first, last);
 	if (writer.last >= dbos_segment_limit(mailbox))
-		dbos_pending_full(mailbox);
+		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
 }
 
 /* ---- as tasks ---- */

@@ -103,6 +103,20 @@ dbos_task_template_make(DbosTaskTemplate *template, const char *command, const c
 
 /* ---- its tasks ---- */
 
+/* Raises what would keep every task of it from running. */
+static void
+check_template(const DbosTaskTemplate *template)
+{
+	DbosOwnerScope scope;
+
+	dbos_submit_check_roles(template->session_role, template->role);
+	dbos_container_hold(template->container);
+	(void) dbos_function_named(template->function, template->role);
+	dbos_owner_begin(&scope);
+	(void) dbos_queue_by_id(template->queue_id);
+	dbos_owner_end(&scope);
+}
+
 ErrorData *
 dbos_task_obstacle(const DbosTaskTemplate *template, const DbosTaskDocument *document)
 {
@@ -114,9 +128,13 @@ dbos_task_obstacle(const DbosTaskTemplate *template, const DbosTaskDocument *doc
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		dbos_submit_check_roles(template->session_role, template->role);
-		dbos_submit_check_key(document->partition_key, "partition_key");
-		(void) dbos_function_call_recheck(template->function, document->args, template->role);
+		if (document == NULL)
+			check_template(template);
+		else
+		{
+			dbos_submit_check_key(document->partition_key, "partition_key");
+			(void) dbos_function_call_recheck(template->function, document->args, template->role);
+		}
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
