@@ -268,8 +268,11 @@ submit_batch(DbosMailbox *mailbox, const MailboxFunction *row, int *got)
 			count++;
 		else
 			dbos_consume_put_back(&consuming, message, dbos_consume_again_at(mailbox, message));
-		if (first == NULL)
+		if (first == NULL && error != NULL)
+		{
 			first = error;
+			first->context = psprintf("message " INT64_FORMAT, message->id);
+		}
 	}
 	dbos_task_template_submit(&row->template, documents, count);
 	return first;
@@ -382,7 +385,7 @@ report(DbosReport *rows)
 		dbos_health_row(rows, "mailbox functions", true, NULL, NULL);
 	else
 		dbos_health_row(rows, "mailbox functions", false, may_see ? detail : NULL,
-						may_see ? "SELECT relation, function, error FROM dbos.mailbox_functions WHERE error IS NOT NULL;"
+						may_see ? "SELECT mailbox, function, error FROM dbos.mailbox_functions WHERE error IS NOT NULL;"
 						: "A member of dbos_monitor sees what it is.");
 }
 
