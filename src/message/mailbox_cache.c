@@ -478,9 +478,10 @@ dbos_mailbox_check_container(const DbosMailbox *mailbox, AclMode right)
 		return;
 	ereport(ERROR,
 			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			errmsg("permission denied for mailbox \"%s\" from another container", dbos_mailbox_name(mailbox)),
-			errdetail("Across containers what a role was granted counts, and not that it owns the mailbox."),
-			errhint("GRANT %s ON the mailbox TO the role.", right == ACL_INSERT ? "INSERT" : "DELETE"));
+			errmsg("permission denied for %s \"%s\" from another container", kind_name(mailbox->kind), dbos_mailbox_name(mailbox)),
+			errdetail("Across containers what a role was granted counts, and not that it owns the %s.", kind_name(mailbox->kind)),
+			errhint("GRANT %s ON the %s TO the role.", right == ACL_INSERT ? "INSERT" : right == ACL_SELECT ? "SELECT" : "DELETE",
+					kind_name(mailbox->kind)));
 }
 
 /* A right on a mailbox, of the current role in its container. */

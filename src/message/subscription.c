@@ -19,6 +19,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -351,7 +352,12 @@ dbos_check_deliverable(const DbosMailbox *mailbox)
 				errmsg("cannot deliver messages in the background with the table \"%s\"", dbos_mailbox_name(mailbox)),
 				errdetail("It has triggers, rules, checks or columns that are not from dbos."),
 				errhint("Read the topic by dbos.read_topic()."));
-	dbos_mailbox_refuse_policies(mailbox, "deliver messages in the background with");
+	if (check_enable_rls(mailbox->relation, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("cannot deliver messages in the background with the table \"%s\"", dbos_mailbox_name(mailbox)),
+				errdetail("Row-level security applies to role \"%s\".", GetUserNameFromId(GetUserId(), false)),
+				errhint("Read the topic by dbos.read_topic()."));
 }
 
 /* dbos.subscribe(topic text, name text, mailbox text, function text, filter jsonb, start_at text, options of the tasks) */

@@ -367,7 +367,12 @@ dbos_topic_horizon(const DbosMailbox *topic)
 	int64		horizon;
 
 	if (!dbos_shared_attach())
-		return PG_INT64_MAX;
+	{
+		/* What this transaction has published itself is read when it has committed, here too. */
+		const Announcement *mine = find_announcement(topic->relation);
+
+		return mine != NULL ? mine->low : PG_INT64_MAX;
+	}
 	horizon = dbos_mailbox_last_id(topic) + 1;
 	LWLockAcquire(&shared->lock, LW_SHARED);
 	for (int i = shared->publishers[bucket_of(topic->relation)]; i != NOBODY; i = publisher_at(i)->next)
