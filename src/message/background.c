@@ -76,7 +76,7 @@ work_for(Oid relation, int work, DbosIdRange failed)
 	DbosMailbox *mailbox;
 
 	/* What is taken from shared memory is not forgotten when we fail. */
-	dbos_pending_undone(relation, work);
+	dbos_pending_undone(relation, work, failed);
 	/* Who drops or alters it goes first. */
 	if (!ConditionalLockRelationOid(relation, work & DBOS_WORK_TASKS ? RowExclusiveLock : AccessShareLock))
 	{
@@ -91,7 +91,7 @@ work_for(Oid relation, int work, DbosIdRange failed)
 		return dbos_topic_retain(mailbox) ? DBOS_LOOK_SOON : DBOS_LOOK_LATER;
 	if ((work & DBOS_WORK_TASKS) && (mailbox->standing & DBOS_WORK_TASKS) && dbos_mailbox_make_tasks(mailbox))
 	{
-		dbos_mailbox_keep_work(relation, work & ~DBOS_WORK_TELL);
+		dbos_mailbox_keep_work(relation, work & ~DBOS_WORK_TELL, failed);
 		return DBOS_LOOK_NOW;
 	}
 	if (work & DBOS_WORK_COUNT)

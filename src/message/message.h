@@ -141,7 +141,7 @@ extern void dbos_mailbox_doubt(DbosMailbox *mailbox, DbosIdRange range);
 #define DBOS_WORK_ALL		(DBOS_WORK_ROTATE | DBOS_WORK_COUNT | DBOS_WORK_FORGET | DBOS_WORK_TASKS)
 extern void dbos_mailbox_want(Oid relation, int work);
 extern void dbos_mailbox_want_at(Oid relation, TimestampTz at);
-extern void dbos_mailbox_keep_work(Oid relation, int work);
+extern void dbos_mailbox_keep_work(Oid relation, int work, DbosIdRange failed);
 extern bool dbos_mailbox_look(DbosMailbox *mailbox, int64 *highest, bool *first);
 extern bool dbos_mailbox_next_work(Oid *relation, int *work, DbosIdRange *failed, TimestampTz *due);
 /* The delivery of some of these ids has failed: counted before they are delivered again. */
@@ -166,7 +166,7 @@ extern bool dbos_pending_own_lane(Oid relation, int at, int *lane, int64 *floor)
 /* At commit the background has to do that. */
 extern void dbos_pending_work(DbosMailbox *mailbox, int work);
 /* At abort it has still to. */
-extern void dbos_pending_undone(Oid relation, int work);
+extern void dbos_pending_undone(Oid relation, int work, DbosIdRange failed);
 /* At abort these ids may have messages again. */
 extern void dbos_pending_claimed(Oid relation, DbosIdRange range);
 /* The same, where failed deliveries are counted. */

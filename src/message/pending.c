@@ -29,7 +29,7 @@ typedef enum PendingKind
 	PENDING_CLAIMED,			/* told at abort */
 	PENDING_COUNTED,			/* told at abort: claimed, and failed then */
 	PENDING_WORK,				/* told at commit; range.segment is the work */
-	PENDING_UNDONE,				/* told at abort; the same */
+	PENDING_UNDONE,				/* told at abort; the same, and the ids of deliveries to be counted */
 	PENDING_ASIDE,				/* told at commit; range.lo is a time */
 	PENDING_ASIDE_CLAIMED		/* told at abort; range.lo is a time */
 } PendingKind;
@@ -150,9 +150,9 @@ dbos_pending_work(DbosMailbox *mailbox, int work)
 }
 
 void
-dbos_pending_undone(Oid relation, int work)
+dbos_pending_undone(Oid relation, int work, DbosIdRange failed)
 {
-	(void) append(PENDING_UNDONE, relation, (DbosIdRange) {.segment = work});
+	(void) append(PENDING_UNDONE, relation, (DbosIdRange) {.lo = failed.lo, .hi = failed.hi, .segment = work});
 }
 
 void
@@ -207,7 +207,8 @@ tell(const Pending *pending, bool committed)
 			dbos_mailbox_want(pending->relation, pending->range.segment);
 			break;
 		case PENDING_UNDONE:
-			dbos_mailbox_keep_work(pending->relation, pending->range.segment);
+			dbos_mailbox_keep_work(pending->relation, pending->range.segment,
+								   (DbosIdRange) {.lo = pending->range.lo, .hi = pending->range.hi, .segment = DBOS_ANY_SEGMENT});
 			break;
 		case PENDING_ASIDE:
 		case PENDING_ASIDE_CLAIMED:

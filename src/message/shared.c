@@ -790,9 +790,9 @@ dbos_mailbox_failed(Oid relation, DbosIdRange range)
 	dbos_mailbox_want(relation, DBOS_WORK_COUNT);
 }
 
-/* Work that was taken and could not be done: for the next look.  Neither allocates nor raises. */
+/* Work that was taken and could not be done, with the ids to be counted: for the next look.  Neither allocates nor raises. */
 void
-dbos_mailbox_keep_work(Oid relation, int work)
+dbos_mailbox_keep_work(Oid relation, int work, DbosIdRange failed)
 {
 	int			number = -1;
 	MailboxSlot *slot;
@@ -803,7 +803,11 @@ dbos_mailbox_keep_work(Oid relation, int work)
 	lock = lock_of(relation);
 	slot = find_slot(relation, &number);
 	if (slot != NULL)
+	{
 		slot->work |= work;
+		if (failed.lo <= failed.hi)
+			slot->failed = dbos_range_cover(slot->failed, failed);
+	}
 	LWLockRelease(lock);
 }
 
