@@ -81,6 +81,13 @@ extern ErrorData *dbos_task_obstacle(const DbosTaskTemplate *template, const Dbo
 /* Submits a task for each document, in the current transaction; raises when the queue or the container is gone. */
 extern void dbos_task_template_submit(const DbosTaskTemplate *template, DbosTaskDocument *documents, int count);
 
+/*
+ * A room that keeps templates says who submits to a queue, as in "mailbox orders", or NULL: a
+ * queue in use is not dropped.  user() runs inside an owner scope, in the session of the drop, with
+ * the queue locked and the newest snapshot active (use read-only plans).
+ */
+extern void dbos_queue_register_user(char *(*user) (int32 queue_id));
+
 /* An error as dbos.tasks shows it. */
 extern Jsonb *dbos_error_json(const ErrorData *error);
 

@@ -140,6 +140,8 @@ dbos_mailbox_drop(const DbosMailbox *mailbox)
 		elog(ERROR, "could not connect to SPI");
 	dbos_ddl("DROP TABLE %s", dbos_qualified_name(mailbox->relation));
 	SPI_finish();
+	/* A loop that waits has no lock on it, and shall learn of it. */
+	dbos_pending_sent(mailbox->relation, DBOS_ANY_SEGMENT, 1, PG_INT64_MAX);
 	dbos_owner_begin(&scope);
 	(void) dbos_plan_execute(&plan, &value, NULL, false, 0);
 	dbos_owner_end(&scope);

@@ -31,6 +31,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "dbos/container.h"
 #include "dbos/task.h"
 
 #include "consume.h"
@@ -389,10 +390,48 @@ report(DbosReport *rows)
 						: "A member of dbos_monitor sees what it is.");
 }
 
+/* ---- what a row of ours holds ---- */
+
+static bool
+uses_container(int32 container)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT FROM dbos.mailbox_function WHERE container_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT4OID},
+	};
+	Datum		value = Int32GetDatum(container);
+	DbosOwnerScope scope;
+	bool		uses;
+
+	dbos_owner_begin(&scope);
+	uses = dbos_plan_execute(&plan, &value, NULL, true, 1) > 0;
+	dbos_owner_end(&scope);
+	return uses;
+}
+
+static char *
+queue_user(int32 queue_id)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT pg_catalog.format('messages of mailbox %s', relation) FROM dbos.mailbox_function"
+		" WHERE queue_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT4OID},
+	};
+	Datum		value = Int32GetDatum(queue_id);
+
+	if (dbos_plan_execute(&plan, &value, NULL, true, 1) == 0)
+		return NULL;
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
 void
 dbos_on_message_register(void)
 {
 	dbos_health_register(report);
+	dbos_container_register_user("mailbox function", uses_container);
+	dbos_queue_register_user(queue_user);
 }
 
 /* ---- SQL function ---- */

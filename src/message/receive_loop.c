@@ -187,7 +187,7 @@ warn(const ReceiveLoop *loop, int64 message, const ErrorData *error, const char 
 	ereport(WARNING,
 			errcode(error->sqlerrcode),
 			errmsg("message " INT64_FORMAT " of mailbox \"%s\" failed: %s", message, text_to_cstring(loop->mailbox), error->message),
-			errdetail("%s%s%s", error->detail != NULL ? error->detail : "", error->detail != NULL ? " " : "", what_now),
+			errdetail("%s%s%s", what_now, error->detail != NULL ? "\n" : "", error->detail != NULL ? error->detail : ""),
 			error->hint != NULL ? errhint("%s", error->hint) : 0,
 			error->context != NULL ? errcontext("%s", error->context) : 0);
 }

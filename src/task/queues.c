@@ -358,6 +358,40 @@ dbos_resume_queue(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* ---- who else submits to a queue ---- */
+
+#define MAX_USERS 8
+
+static char *(*users[MAX_USERS]) (int32 queue_id);
+static int	nusers = 0;
+
+void
+dbos_queue_register_user(char *(*user) (int32 queue_id))
+{
+	if (nusers >= MAX_USERS)
+		elog(ERROR, "too many users of queues");
+	users[nusers++] = user;
+}
+
+/* Raises when something of another room's submits to it; inside an owner scope. */
+static void
+refuse_used(const char *name, int32 queue_id)
+{
+	for (int i = 0; i < nusers; i++)
+	{
+		char	   *user;
+
+		PushActiveSnapshot(GetLatestSnapshot());
+		user = users[i] (queue_id);
+		PopActiveSnapshot();
+		if (user != NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("cannot drop queue \"%s\"", name),
+					errdetail("Tasks for %s are submitted to it.", user));
+	}
+}
+
 /* dbos.drop_queue(name): void.  Raises 55006 while tasks wait or run in it. */
 Datum
 dbos_drop_queue(PG_FUNCTION_ARGS)
@@ -423,6 +457,7 @@ dbos_drop_queue(PG_FUNCTION_ARGS)
 				errmsg("cannot drop queue \"%s\"", name),
 				errdetail("Schedule \"%s\" submits to it.", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
 				errhint("Drop it with dbos.unschedule()."));
+	refuse_used(name, row.facts.queue_id);
 	(void) dbos_plan_execute(&keys, values, NULL, false, 0);
 	(void) dbos_plan_execute(&starts, values, NULL, false, 0);
 	if (dbos_plan_execute(&drop, values, NULL, false, 0) == 0)
