@@ -97,24 +97,26 @@ static void
 look_directly(Reading *reading, int64 hi)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "dbos message", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old;
 	DbosTopicScan scan;
 	int32		segment;
 
 	dbos_topic_scan_begin(&scan, reading->topic, GetActiveSnapshot(), reading->position + 1, hi);
 	segment = scan.at != NULL ? scan.at->segment : 0;
-	old = MemoryContextSwitchTo(row_context);
 	while (scan.at != NULL && reading->got < reading->wanted)
 	{
+		MemoryContext old;
+
 		CHECK_FOR_INTERRUPTS();
 		reading->position = dbos_slot_int64(scan.at->slot, MESSAGE_ID);
 		reading->left_segment |= scan.at->segment != segment;
+		/* The scan itself keeps what it allocates. */
+		old = MemoryContextSwitchTo(row_context);
 		if (dbos_topic_scan_passes(&scan, reading->subscription.filter))
 			return_row(reading, scan.at->slot);
+		MemoryContextSwitchTo(old);
 		MemoryContextReset(row_context);
 		dbos_topic_scan_next(&scan);
 	}
-	MemoryContextSwitchTo(old);
 	dbos_topic_scan_end(&scan);
 	MemoryContextDelete(row_context);
 }

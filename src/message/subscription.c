@@ -272,7 +272,11 @@ position_at(const DbosMailbox *topic, TimestampTz since)
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < topic->nsegments; i++)
-		position = Min(position, position_in_segment(&topic->segments[i], since, GetActiveSnapshot()));
+	{
+		DbosSegment segment = topic->segments[i];
+
+		position = Min(position, position_in_segment(&segment, since, GetActiveSnapshot()));
+	}
 	PopActiveSnapshot();
 	return position;
 }

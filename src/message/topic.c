@@ -156,6 +156,8 @@ dbos_alter_topic(PG_FUNCTION_ARGS)
 	topic = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_TOPIC, AccessShareLock);
 	dbos_mailbox_check_owner(topic);
 	write_settings(fcinfo, topic->relation);
+	/* What it says holds at once. */
+	dbos_topic_segment_passed(topic);
 	PG_RETURN_VOID();
 }
 

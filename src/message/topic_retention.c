@@ -208,11 +208,13 @@ drop_full(const DbosMailbox *topic, Full *full)
 static bool
 turn_is_over(DbosMailbox *topic, const Rules *rules)
 {
+	/* A copy: what is known of the topic may be read anew while the segment is opened. */
+	DbosSegment current = *dbos_mailbox_segment(topic, topic->current_segment);
 	int64		id;
 	TimestampTz begun;
 
 	return rules->by_age &&
-		dbos_segment_edge(dbos_mailbox_segment(topic, topic->current_segment), ForwardScanDirection, NULL, &id, &begun) &&
+		dbos_segment_edge(&current, ForwardScanDirection, NULL, &id, &begun) &&
 		begun < rules->turn_before;
 }
 
