@@ -25,7 +25,7 @@
 /* One with segments to be emptied is. */
 #define EMPTY_AGAIN_MS	500
 
-/* Of a mailbox that was dropped as any table is. */
+/* What is left of mailboxes that were dropped as any table is. */
 static void
 forget_dropped(void)
 {
@@ -33,10 +33,15 @@ forget_dropped(void)
 		.sql = "DELETE FROM dbos.mailbox m WHERE NOT EXISTS"
 		" (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) m.relation)",
 	};
+	static DbosPlan keys = {
+		.sql = "DELETE FROM dbos.message_key k WHERE NOT EXISTS"
+		" (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) k.relation)",
+	};
 	DbosOwnerScope scope;
 
 	dbos_owner_begin(&scope);
 	(void) dbos_plan_execute(&plan, NULL, NULL, false, 0);
+	(void) dbos_plan_execute(&keys, NULL, NULL, false, 0);
 	dbos_owner_end(&scope);
 }
 

@@ -230,8 +230,8 @@ dbos_deliveries_count(DbosMailbox *mailbox, DbosIdRange range)
 			count_in_segment(mailbox, numbers[i], &range, &aside, oldest ? LOOK_AT_OLDEST : INT_MAX);
 	move_end(&aside);
 	PopActiveSnapshot();
-	/* Those of them that were not delivered. */
-	if (!oldest && !mailbox->options.ordered)
+	/* Those of them that were not delivered; what stands aside is there again by its time. */
+	if (!oldest && !mailbox->options.ordered && range.segment != DBOS_ASIDE_SEGMENT)
 		dbos_pending_sent(mailbox->relation, range.segment, range.lo, range.hi);
 	pfree(numbers);
 }
@@ -279,7 +279,10 @@ requeue_segment(DbosMailbox *dead, int32 number, MoveScope *move, const char *na
 		if (!came_from(heap_getattr(row, MESSAGE_HEADERS + 1, RelationGetDescr(scan.relation), &isnull), name, &headers) ||
 			dbos_row_delete(scan.relation, scan.slot, true) != DBOS_ROW_DELETED)
 			continue;
-		dbos_pending_claimed(dead->relation, (DbosIdRange) {.lo = id, .hi = id, .segment = number});
+		if (number == DBOS_ASIDE_SEGMENT)
+			dbos_pending_aside_claimed(dead->relation, dbos_slot_int64(scan.slot, MESSAGE_VISIBLE_AT));
+		else
+			dbos_pending_claimed(dead->relation, (DbosIdRange) {.lo = id, .hi = id, .segment = number});
 		move_row(move, row, headers);
 		moved++;
 	}

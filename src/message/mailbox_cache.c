@@ -60,17 +60,18 @@ static const struct
 {
 	const char *name;
 	Oid			type;
+	bool		not_null;
 }			columns[MESSAGE_COLUMNS] = {
-	[MESSAGE_ID] = {"id", INT8OID},
-	[MESSAGE_SENT_AT] = {"sent_at", TIMESTAMPTZOID},
+	[MESSAGE_ID] = {"id", INT8OID, true},
+	[MESSAGE_SENT_AT] = {"sent_at", TIMESTAMPTZOID, true},
 	[MESSAGE_VISIBLE_AT] = {"visible_at", TIMESTAMPTZOID},
 	[MESSAGE_TASK_ID] = {"task_id", INT8OID},
-	[MESSAGE_SENDER] = {"sender", REGROLEOID},
-	[MESSAGE_SEGMENT] = {"segment", INT4OID},
-	[MESSAGE_CONTAINER_ID] = {"container_id", INT4OID},
-	[MESSAGE_DELIVERIES] = {"deliveries", INT4OID},
+	[MESSAGE_SENDER] = {"sender", REGROLEOID, true},
+	[MESSAGE_SEGMENT] = {"segment", INT4OID, true},
+	[MESSAGE_CONTAINER_ID] = {"container_id", INT4OID, true},
+	[MESSAGE_DELIVERIES] = {"deliveries", INT4OID, true},
 	[MESSAGE_PARTITION_KEY] = {"partition_key", TEXTOID},
-	[MESSAGE_HEADERS] = {"headers", JSONBOID},
+	[MESSAGE_HEADERS] = {"headers", JSONBOID, true},
 	[MESSAGE_BODY] = {"body", JSONBOID},
 };
 
@@ -114,6 +115,40 @@ prepare_cache(void)
 
 /* ---- reading ---- */
 
+static bool
+has_our_columns(TupleDesc desc)
+{
+	if (desc->natts < MESSAGE_COLUMNS)
+		return false;
+	for (int i = 0; i < MESSAGE_COLUMNS; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (column->attisdropped || column->atttypid != columns[i].type || (columns[i].not_null && !column->attnotnull) ||
+			strcmp(NameStr(column->attname), columns[i].name) != 0)
+			return false;
+	}
+	return true;
+}
+
+bool
+dbos_message_is_segment(Relation relation)
+{
+	return relation->rd_rel->relkind == RELKIND_RELATION && relation->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		has_our_columns(RelationGetDescr(relation));
+}
+
+void
+dbos_message_check_columns(Relation relation)
+{
+	if (dbos_message_is_segment(relation))
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("table \"%s\" is no segment of a mailbox or topic", RelationGetRelationName(relation)),
+			errdetail("Its columns are not those that dbos has made, in their order, with their types and NOT NULL; others may follow them."));
+}
+
 /* Our row trigger and no other, no rules, no checks, and the columns as we made them. */
 static bool
 is_plain(Relation relation)
@@ -124,14 +159,9 @@ is_plain(Relation relation)
 		(desc->constr != NULL && (desc->constr->num_check > 0 || desc->constr->has_generated_stored)))
 		return false;
 	for (int i = 0; i < MESSAGE_COLUMNS; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-
-		if (column->attisdropped || column->atttypid != columns[i].type ||
-			strcmp(NameStr(column->attname), columns[i].name) != 0)
+		if (TupleDescAttr(desc, i)->attnotnull != columns[i].not_null)
 			return false;
-	}
-	return relation->trigdesc != NULL && relation->trigdesc->numtriggers == 1 &&
+	return has_our_columns(desc) && relation->trigdesc != NULL && relation->trigdesc->numtriggers == 1 &&
 		strcmp(relation->trigdesc->triggers[0].tgname, "dbos_message") == 0;
 }
 
@@ -147,14 +177,18 @@ read_indexes(DbosSegment *segment, Relation relation)
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 		int			first = form->indkey.values[0];
-		bool		usable = form->indisvalid && index->rd_rel->relam == BTREE_AM_OID && RelationGetIndexPredicate(index) == NIL;
+		/* Ascending in its first column. */
+		bool		usable = form->indisvalid && index->rd_rel->relam == BTREE_AM_OID &&
+			index->rd_indoption[0] == 0 && RelationGetIndexPredicate(index) == NIL;
 
 		if (usable && form->indnkeyatts == 1 && first == MESSAGE_ID + 1)
 			segment->id_index = RelationGetRelid(index);
 		else if (usable && form->indnkeyatts == 1 && first == MESSAGE_VISIBLE_AT + 1)
 			segment->visible_index = RelationGetRelid(index);
-		/* An expression and the id: nobody else makes one. */
-		else if (usable && form->indnkeyatts == 2 && first == 0 && form->indkey.values[1] == MESSAGE_ID + 1)
+		/* An expression and the id: ours was made first. */
+		else if (usable && form->indnkeyatts == 2 && first == 0 && form->indkey.values[1] == MESSAGE_ID + 1 &&
+				 !OidIsValid(segment->lane_index) && index->rd_indoption[1] == 0 &&
+				 TupleDescAttr(RelationGetDescr(index), 0)->atttypid == INT8OID)
 			segment->lane_index = RelationGetRelid(index);
 		index_close(index, AccessShareLock);
 	}
@@ -242,12 +276,22 @@ read_row(DbosMailbox *mailbox)
 	return found;
 }
 
+/* Of the ids. */
 static Oid
 owned_sequence(Oid relation)
 {
-	List	   *owned = getOwnedSequences(relation);
+	ListCell   *cell;
 
-	return list_length(owned) == 1 ? linitial_oid(owned) : InvalidOid;
+	/* A column that somebody has added may have one too. */
+	foreach(cell, getOwnedSequences(relation))
+	{
+		Oid			table;
+		int32		column;
+
+		if (sequenceIsOwned(lfirst_oid(cell), DEPENDENCY_AUTO, &table, &column) && column == MESSAGE_ID + 1)
+			return lfirst_oid(cell);
+	}
+	return InvalidOid;
 }
 
 static void
@@ -400,6 +444,7 @@ dbos_segment_open(DbosSegment *segment, LOCKMODE lock)
 {
 	Relation	relation = table_open(segment->relation, lock);
 
+	dbos_message_check_columns(relation);
 	if (!OidIsValid(segment->id_index))
 		read_indexes(segment, relation);
 	if (!OidIsValid(segment->id_index))

@@ -43,9 +43,18 @@ static void
 count_segment(Oid oid, bool aside, TimestampTz now, State *state)
 {
 	Relation	segment = table_open(oid, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(segment, NULL);
-	TableScanDesc scan = table_beginscan(segment, GetActiveSnapshot(), 0, NULL);
+	TupleTableSlot *slot;
+	TableScanDesc scan;
 	bool		isnull;
+
+	/* One mailbox that its owner has spoilt shall not hide the others. */
+	if (!dbos_message_is_segment(segment))
+	{
+		table_close(segment, AccessShareLock);
+		return;
+	}
+	slot = table_slot_create(segment, NULL);
+	scan = table_beginscan(segment, GetActiveSnapshot(), 0, NULL);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{

@@ -94,6 +94,10 @@ extern DbosMailbox *dbos_mailbox_resolve(const text *name, char kind, LOCKMODE l
 /* Of a mailbox's table or one of its segments; NULL when it is neither.  The caller has it locked. */
 extern DbosMailbox *dbos_mailbox_of(Oid relation);
 extern DbosSegment *dbos_mailbox_segment(const DbosMailbox *mailbox, int32 number);
+/* Whether the columns that we read and write by their place are there: owners may alter and attach tables. */
+extern bool dbos_message_is_segment(Relation relation);
+/* Raises when they are not. */
+extern void dbos_message_check_columns(Relation relation);
 /* Locks and opens it, and knows its indexes then. */
 extern Relation dbos_segment_open(DbosSegment *segment, LOCKMODE lock);
 extern char *dbos_mailbox_name(const DbosMailbox *mailbox);

@@ -28,6 +28,8 @@
 PG_FUNCTION_INFO_V1(dbos_receive);
 
 #define POLL_MS 20
+/* Who resumes a paused mailbox wakes who waits; this is for who has missed it. */
+#define PAUSED_MS 60000
 
 /* ---- waiting ---- */
 
@@ -57,7 +59,7 @@ wait_in_list(DbosTaking *taking, TimestampTz end)
 		if (taking->got > 0 || now >= end)
 			return;
 		if (patience < 0)
-			patience = TimestampDifferenceMilliseconds(now, look_at) + 1;
+			patience = taking->mailbox->paused ? PAUSED_MS : TimestampDifferenceMilliseconds(now, look_at) + 1;
 		patience = Min(patience, TimestampDifferenceMilliseconds(now, end) + 1);
 		/* Nothing of ours shall hold back vacuum; a SELECT's own snapshot still does. */
 		InvalidateCatalogSnapshotConditionally();

@@ -16,9 +16,11 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -27,6 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "message.h"
 
@@ -198,6 +201,30 @@ dbos_mailbox_advance(DbosMailbox *mailbox, bool at_once)
 	return true;
 }
 
+/*
+ * ALTER TABLE ... OWNER TO leaves partitions where they were: they follow here, so that
+ * who had the mailbox before reads no more of it, and the new owner's segments can be emptied.
+ * False when somebody is at it.
+ */
+static bool
+adopt_segment(const DbosMailbox *mailbox, const DbosSegment *segment)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(segment->relation));
+	bool		follows;
+
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	follows = ((Form_pg_class) GETSTRUCT(tuple))->relowner == mailbox->owner;
+	ReleaseSysCache(tuple);
+	if (follows)
+		return true;
+	if (!ConditionalLockRelationOid(segment->relation, AccessExclusiveLock))
+		return false;
+	/* "Recursing": the mailbox's owner was allowed to become it. */
+	ATExecChangeOwner(segment->relation, mailbox->owner, true, AccessExclusiveLock);
+	return true;
+}
+
 bool
 dbos_mailbox_rotate(DbosMailbox *mailbox)
 {
@@ -207,6 +234,8 @@ dbos_mailbox_rotate(DbosMailbox *mailbox)
 
 	/* What is known of the mailbox may be read anew while one is truncated. */
 	memcpy(segments, mailbox->segments, sizeof(DbosSegment) * count);
+	for (int i = 0; i < count; i++)
+		left |= !adopt_segment(mailbox, &segments[i]);
 	for (int i = 0; i < count; i++)
 		if (segments[i].number != DBOS_ASIDE_SEGMENT && segments[i].number != mailbox->current_segment)
 			left |= keep_segment(mailbox, &segments[i]);

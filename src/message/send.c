@@ -53,15 +53,47 @@ typedef struct Sending
 	int64		id;				/* of the one message; 0: not taken yet */
 } Sending;
 
-/* The id that this backend took last: nobody but the owner may write a message with another. */
-static int64 last_taken = 0;
+/*
+ * The ids that this backend took last for rows that come by INSERT, until they have come: nobody but the owner
+ * may write one with another.  More than one, since what is sent on the way, by a trigger say, takes ids too.
+ */
+#define TAKEN_IDS 64
+typedef struct TakenId
+{
+	Oid			relation;
+	int64		id;
+} TakenId;
+
+static TakenId taken_ids[TAKEN_IDS];
+static int	next_taken = 0;
 
 static int64
 take_id(DbosMailbox *mailbox)
 {
-	last_taken = mailbox->kind == DBOS_KIND_TOPIC ? dbos_topic_take_id(mailbox)
-		: nextval_internal(mailbox->sequence, false);
-	return last_taken;
+	return mailbox->kind == DBOS_KIND_TOPIC ? dbos_topic_take_id(mailbox) : nextval_internal(mailbox->sequence, false);
+}
+
+/* The trigger shall let a message with this id pass. */
+static int64
+expect_id(const DbosMailbox *mailbox, int64 id)
+{
+	taken_ids[next_taken] = (TakenId) {.relation = mailbox->relation, .id = id};
+	next_taken = (next_taken + 1) % TAKEN_IDS;
+	return id;
+}
+
+/* Whether this backend has taken the id for a message that has not come yet; it has come then. */
+static bool
+use_id(const DbosMailbox *mailbox, int64 id)
+{
+	for (int i = 0; i < TAKEN_IDS; i++)
+	{
+		if (taken_ids[i].relation != mailbox->relation || taken_ids[i].id != id)
+			continue;
+		taken_ids[i].relation = InvalidOid;
+		return true;
+	}
+	return false;
 }
 
 /* ---- rows that we write ---- */
@@ -154,7 +186,7 @@ insert_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int 
 		Datum		values[5] = {PointerGetDatum(sending->partition_key), JsonbPGetDatum(sending->headers), bodies[i],
 		TimestampTzGetDatum(sending->run_at)};
 
-		ids[i] = sending->id != 0 ? sending->id : take_id(sending->mailbox);
+		ids[i] = expect_id(sending->mailbox, sending->id != 0 ? sending->id : take_id(sending->mailbox));
 		values[4] = Int64GetDatum(ids[i]);
 		if (SPI_execute_plan(plan, values, is_null, false, 0) != SPI_OK_INSERT)
 			elog(ERROR, "could not execute \"%s\"", command);
@@ -362,7 +394,7 @@ dbos_message_id(PG_FUNCTION_ARGS)
 {
 	DbosMailbox *mailbox = mailbox_of_default(PG_GETARG_OID(0));
 
-	PG_RETURN_INT64(take_id(mailbox));
+	PG_RETURN_INT64(expect_id(mailbox, take_id(mailbox)));
 }
 
 /* dbos.message_segment(mailbox regclass): the default of a message's segment */
@@ -372,6 +404,15 @@ dbos_message_segment(PG_FUNCTION_ARGS)
 	DbosMailbox *mailbox = mailbox_of_default(PG_GETARG_OID(0));
 
 	PG_RETURN_INT32(mailbox->current_segment);
+}
+
+static void
+refuse_claim(const char *column)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("%s of a message is not the sender's to choose", column),
+			errhint("Leave the column out: it is filled in."));
 }
 
 /* Who sends says nothing of these columns, or what is so. */
@@ -384,12 +425,26 @@ check_claim(HeapTuple row, TupleDesc desc, enum MessageColumn column, int64 trut
 
 	if (isnull)
 		return;
-	claim = column == MESSAGE_TASK_ID || column == MESSAGE_ID ? DatumGetInt64(value) : DatumGetInt32(value);
+	claim = column == MESSAGE_TASK_ID ? DatumGetInt64(value) : DatumGetInt32(value);
 	if (claim != truth)
-		ereport(ERROR,
-				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("%s of a message is not the sender's to choose", name),
-				errhint("Leave the column out: it is filled in."));
+		refuse_claim(name);
+}
+
+/* The same of all columns; the mailbox's owner may say anything, as who restores its messages does. */
+static void
+check_claims(const DbosMailbox *mailbox, HeapTuple row, TupleDesc desc, int64 id)
+{
+	bool		isnull;
+
+	check_claim(row, desc, MESSAGE_SENDER, GetUserId(), "sender");
+	check_claim(row, desc, MESSAGE_CONTAINER_ID, dbos_context_container(), "container_id");
+	check_claim(row, desc, MESSAGE_TASK_ID, dbos_context_task(), "task_id");
+	check_claim(row, desc, MESSAGE_DELIVERIES, 0, "deliveries");
+	(void) heap_getattr(row, MESSAGE_SENT_AT + 1, desc, &isnull);
+	if (!isnull)
+		refuse_claim("sent_at");
+	if (!use_id(mailbox, id))
+		refuse_claim("id");
 }
 
 /*
@@ -435,6 +490,7 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 		return PointerGetDatum(trigger->tg_trigtuple);
 	row = trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
+	dbos_message_check_columns(trigger->tg_relation);
 	id = DatumGetInt64(heap_getattr(row, MESSAGE_ID + 1, desc, &isnull));
 	if (isnull || id < 1)
 		ereport(ERROR,
@@ -442,14 +498,13 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 				errmsg("id of a message must be at least 1"),
 				errhint("Leave the column out: it is filled in."));
 	segment = DatumGetInt32(heap_getattr(row, MESSAGE_SEGMENT + 1, desc, &isnull));
+	if (!isnull && segment <= DBOS_ASIDE_SEGMENT)
+		ereport(ERROR,
+				errcode(ERRCODE_CHECK_VIOLATION),
+				errmsg("segment of a message must be at least %d", DBOS_ASIDE_SEGMENT + 1),
+				errhint("Leave the column out: it is filled in."));
 	if (!dbos_relation_owned(mailbox->relation, GetUserId()))
-	{
-		check_claim(row, desc, MESSAGE_SENDER, GetUserId(), "sender");
-		check_claim(row, desc, MESSAGE_CONTAINER_ID, dbos_context_container(), "container_id");
-		check_claim(row, desc, MESSAGE_TASK_ID, dbos_context_task(), "task_id");
-		check_claim(row, desc, MESSAGE_DELIVERIES, 0, "deliveries");
-		check_claim(row, desc, MESSAGE_ID, last_taken, "id");
-	}
+		check_claims(mailbox, row, desc, id);
 	dbos_mailbox_check_container(mailbox, ACL_INSERT);
 	dbos_mailbox_expect(mailbox);
 	values[0] = heap_getattr(row, MESSAGE_SENT_AT + 1, desc, &isnull);

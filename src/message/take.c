@@ -193,7 +193,12 @@ dbos_take_row(DbosTaking *taking, DbosSegmentScan *scan)
 	if (mailbox->max_deliveries > 0 && (mailbox->options.ordered || scan->segment == DBOS_ASIDE_SEGMENT))
 		dbos_pending_claimed_counted(mailbox->relation, range);
 	else if (!taking->sees_all && !mailbox->options.ordered)
-		dbos_pending_claimed(mailbox->relation, range);
+	{
+		if (scan->segment == DBOS_ASIDE_SEGMENT)
+			dbos_pending_aside_claimed(mailbox->relation, dbos_slot_int64(slot, MESSAGE_VISIBLE_AT));
+		else
+			dbos_pending_claimed(mailbox->relation, range);
+	}
 	if (taking->deliver != NULL)
 		taking->deliver(taking, slot, counted + (failed ? 2 : 1));
 	else
