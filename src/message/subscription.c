@@ -35,6 +35,7 @@ PG_FUNCTION_INFO_V1(dbos_unsubscribe);
 
 #define SUBSCRIPTION_COLUMNS \
 	"id, relation, kind, name, role, container_id, start_position, filter, target," \
+	" error IS NOT NULL," \
 	" function, session_role, queue_id, priority, max_attempts, retry_delay, timeout"
 
 /* ---- rows ---- */
@@ -84,7 +85,8 @@ read_row(DbosSubscription *subscription, MemoryContext context)
 	subscription->filter = isnull ? NULL : DatumGetJsonbPCopy(value);
 	value = SPI_getbinval(row, desc, 9, &isnull);
 	subscription->target = isnull ? InvalidOid : DatumGetObjectId(value);
-	read_task(subscription, row, desc, 10);
+	subscription->failed = DatumGetBool(SPI_getbinval(row, desc, 10, &isnull));
+	read_task(subscription, row, desc, 11);
 	MemoryContextSwitchTo(old);
 }
 
@@ -216,9 +218,26 @@ uses_container(int32 container)
 	return uses;
 }
 
+static char *
+queue_user(int32 queue_id)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT pg_catalog.format('subscription %s of topic %s', name, relation) FROM dbos.subscription"
+		" WHERE queue_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT4OID},
+	};
+	Datum		value = Int32GetDatum(queue_id);
+
+	if (dbos_plan_execute(&plan, &value, NULL, true, 1) == 0)
+		return NULL;
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
 void
 dbos_subscription_register(void)
 {
+	dbos_queue_register_user(queue_user);
 	dbos_container_register_user("subscription", uses_container);
 }
 

@@ -61,6 +61,7 @@ typedef struct DbosSubscription
 	int64		start;
 	Jsonb	   *filter;			/* NULL: everything */
 	Oid			target;			/* a mailbox */
+	bool		failed;			/* it could not be delivered when that was tried last */
 	DbosTaskTemplate task;		/* what the tasks have in common; task.function is NULL where there are none */
 } DbosSubscription;
 

@@ -445,12 +445,12 @@ note_failure(int32 subscription, const char *error)
 }
 
 static void
-note_success(int32 subscription)
+note_success(const DbosSubscription *subscription)
 {
-	if (failure_of(subscription, HASH_FIND) == NULL)
-		return;
-	(void) failure_of(subscription, HASH_REMOVE);
-	dbos_subscription_note_error(subscription, NULL);
+	(void) failure_of(subscription->id, HASH_REMOVE);
+	/* Perhaps of a process that had this task before. */
+	if (subscription->failed)
+		dbos_subscription_note_error(subscription->id, NULL);
 }
 
 /* ---- the duty ---- */
@@ -478,7 +478,7 @@ deliver_next(const DbosSubscription *subscription)
 	error = try_to_deliver(&delivery);
 	if (error != NULL)
 		return note_failure(subscription->id, error);
-	note_success(subscription->id);
+	note_success(subscription);
 	if (delivery.more)
 		return now;
 	return delivery.held_back ? TimestampTzPlusMilliseconds(now, HELD_BACK_MS) : 0;
