@@ -233,6 +233,7 @@ typedef struct DbosTaking
 	DbosMailbox *mailbox;
 	bool		sees_all;		/* no row-level security applies */
 	bool		directly;		/* rows are deleted without an SQL statement */
+	bool		everywhere;		/* looks without having taken a range: each row that it takes is told */
 	int			wanted;
 	int			got;
 	Tuplestorestate *store;

@@ -188,9 +188,9 @@ insert_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int 
 
 		ids[i] = expect_id(sending->mailbox, sending->id != 0 ? sending->id : take_id(sending->mailbox));
 		values[4] = Int64GetDatum(ids[i]);
-		if (SPI_execute_plan(plan, values, is_null, false, 0) != SPI_OK_INSERT)
+		if (SPI_execute_plan(plan, values, is_null, false, 0) < 0)
 			elog(ERROR, "could not execute \"%s\"", command);
-		/* A trigger of the owner's has kept it away. */
+		/* A trigger or rule of the owner's has kept it away. */
 		if (SPI_processed == 0)
 			ids[i] = 0;
 	}
@@ -308,6 +308,9 @@ dbos_send(PG_FUNCTION_ARGS)
 			PG_RETURN_INT64(id);
 	}
 	send_all(&sending, &body, &null, 1, &id);
+	/* A trigger or rule of the owner's has kept it away. */
+	if (id == 0)
+		PG_RETURN_NULL();
 	PG_RETURN_INT64(id);
 }
 

@@ -70,12 +70,15 @@ delete_by_sql(Relation segment, ItemPointer tid)
 	char	   *command = psprintf("DELETE FROM %s WHERE tableoid OPERATOR(pg_catalog.=) $1 AND ctid OPERATOR(pg_catalog.=) $2",
 								   dbos_qualified_name(mailbox->relation));
 	bool		deleted;
+	int			result;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	if (SPI_execute_with_args(command, 2, types, values, NULL, false, 0) != SPI_OK_DELETE)
+	/* A rule of the owner's may have made it something else. */
+	result = SPI_execute_with_args(command, 2, types, values, NULL, false, 0);
+	if (result < 0)
 		elog(ERROR, "could not execute \"%s\"", command);
-	deleted = SPI_processed > 0;
+	deleted = result == SPI_OK_DELETE && SPI_processed > 0;
 	SPI_finish();
 	return deleted;
 }
@@ -192,7 +195,7 @@ dbos_take_row(DbosTaking *taking, DbosSegmentScan *scan)
 	/* Of a range of ids it was said before they were looked at. */
 	if (mailbox->max_deliveries > 0 && (mailbox->options.ordered || scan->segment == DBOS_ASIDE_SEGMENT))
 		dbos_pending_claimed_counted(mailbox->relation, range);
-	else if (!taking->sees_all && !mailbox->options.ordered)
+	else if (taking->everywhere && !mailbox->options.ordered)
 	{
 		if (scan->segment == DBOS_ASIDE_SEGMENT)
 			dbos_pending_aside_claimed(mailbox->relation, dbos_slot_int64(slot, MESSAGE_VISIBLE_AT));
@@ -335,9 +338,11 @@ look_everywhere(DbosTaking *taking)
 {
 	DbosIdRange all = {.lo = 1, .hi = PG_INT64_MAX, .segment = DBOS_ANY_SEGMENT};
 
+	taking->everywhere = true;
 	take_aside(taking, DT_NOBEGIN);
 	if (taking->got < taking->wanted)
 		take_ids(taking, &all);
+	taking->everywhere = false;
 }
 
 /*
