@@ -100,14 +100,14 @@ look_directly(Reading *reading, int64 hi)
 	DbosTopicScan scan;
 	int32		segment;
 
-	dbos_topic_scan_begin(&scan, reading->topic, GetActiveSnapshot(), reading->position + 1, hi);
+	dbos_topic_scan_begin(&scan, reading->topic, reading->position + 1, hi);
 	segment = scan.at != NULL ? scan.at->segment : 0;
 	while (scan.at != NULL && reading->got < reading->wanted)
 	{
 		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
-		reading->position = dbos_slot_int64(scan.at->slot, MESSAGE_ID);
+		reading->position = scan.id;
 		reading->left_segment |= scan.at->segment != segment;
 		/* The scan itself keeps what it allocates. */
 		old = MemoryContextSwitchTo(row_context);

@@ -281,13 +281,11 @@ dbos_subscription_state(PG_FUNCTION_ARGS)
 	if (topic_edges(topic, &oldest, &sent_at, &newest) && newest > position)
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
-		dbos_topic_scan_begin(&scan, topic, GetActiveSnapshot(), position + 1, newest);
+		dbos_topic_scan_begin(&scan, topic, position + 1, newest);
 		if (scan.at != NULL)
 		{
-			int64		next = dbos_slot_int64(scan.at->slot, MESSAGE_ID);
-
 			sent_at = (TimestampTz) dbos_slot_int64(scan.at->slot, MESSAGE_SENT_AT);
-			values[1] = Int64GetDatum(newest - next + 1);
+			values[1] = Int64GetDatum(newest - scan.id + 1);
 			values[2] = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(Max(dbos_now(), sent_at)), TimestampTzGetDatum(sent_at));
 			nulls[2] = false;
 		}

@@ -87,14 +87,27 @@ extern void dbos_topic_read_facts(DbosMailbox *topic);
 
 /* ---- topic_scan.c: the messages of a topic in order ---- */
 
+/* A segment that the scan has not come to yet. */
+typedef struct DbosTopicLater
+{
+	DbosSegment segment;
+	int64		low;			/* its ids are not lower */
+} DbosTopicLater;
+
 typedef struct DbosTopicScan
 {
-	int			nsegments;
+	Snapshot	snapshot;
+	int64		lo;
+	int64		hi;
+	int			nsegments;		/* that are open, and have more */
 	DbosSegmentScan *segments;
+	int			nlater;
+	DbosTopicLater *later;		/* descending by low: the last one is next */
 	DbosSegmentScan *at;		/* the message that comes next; NULL: no more */
+	int64		id;				/* its id */
 } DbosTopicScan;
 
-extern void dbos_topic_scan_begin(DbosTopicScan *scan, const DbosMailbox *topic, Snapshot snapshot, int64 lo, int64 hi);
+extern void dbos_topic_scan_begin(DbosTopicScan *scan, const DbosMailbox *topic, int64 lo, int64 hi);
 extern void dbos_topic_scan_next(DbosTopicScan *scan);
 extern void dbos_topic_scan_end(DbosTopicScan *scan);
 /* Whether the message that comes next contains the filter. */

@@ -136,7 +136,7 @@ read_messages(Delivery *delivery)
 	delivery->held_back = horizon != PG_INT64_MAX && horizon <= dbos_mailbox_last_id(delivery->topic);
 	delivery->messages = palloc(sizeof(Message) * MESSAGES_AT_ONCE);
 	PushActiveSnapshot(GetLatestSnapshot());
-	dbos_topic_scan_begin(&scan, delivery->topic, GetActiveSnapshot(), delivery->position + 1, horizon - 1);
+	dbos_topic_scan_begin(&scan, delivery->topic, delivery->position + 1, horizon - 1);
 	while (scan.at != NULL && delivery->count < MESSAGES_AT_ONCE && bytes < BYTES_AT_ONCE && rows < ROWS_AT_ONCE)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch);
@@ -146,7 +146,7 @@ read_messages(Delivery *delivery)
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 		rows++;
-		delivery->position = dbos_slot_int64(scan.at->slot, MESSAGE_ID);
+		delivery->position = scan.id;
 		if (passes)
 			copy_message(&delivery->messages[delivery->count++], scan.at->slot, &bytes);
 		dbos_topic_scan_next(&scan);
