@@ -262,6 +262,7 @@ dbos_subscription_state(PG_FUNCTION_ARGS)
 	int32		id = PG_GETARG_INT32(0);
 	DbosMailbox *topic = visible_topic(PG_GETARG_OID(1));
 	int64		position;
+	int64		horizon;
 	TupleDesc	desc;
 	Datum		values[4] = {0};
 	bool		nulls[4] = {false, false, true, true};
@@ -275,13 +276,14 @@ dbos_subscription_state(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	if (topic == NULL)
 		PG_RETURN_NULL();
+	horizon = dbos_topic_horizon(topic);
 	position = dbos_position_read(id, PG_GETARG_INT64(2));
 	values[0] = Int64GetDatum(position);
 	values[1] = Int64GetDatum(0);
-	if (topic_edges(topic, &oldest, &sent_at, &newest) && newest > position)
+	if (topic_edges(topic, &oldest, &sent_at, &newest) && Min(newest, horizon - 1) > position)
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
-		dbos_topic_scan_begin(&scan, topic, position + 1, newest);
+		dbos_topic_scan_begin(&scan, topic, position + 1, Min(newest, horizon - 1));
 		if (scan.at != NULL)
 		{
 			sent_at = (TimestampTz) dbos_slot_int64(scan.at->slot, MESSAGE_SENT_AT);

@@ -16,6 +16,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xlog.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -73,7 +74,8 @@ lowest_id(DbosSegment *segment, int64 hi, int64 *low)
 	{
 		if (!dbos_segment_edge(segment, ForwardScanDirection, NULL, low, &ignored) || *low > hi)
 			return false;
-		known->file = file;
+		/* On a standby nobody says what is decided. */
+		known->file = RecoveryInProgress() ? InvalidOid : file;
 		known->low = *low;
 	}
 	*low = known->low;
