@@ -205,6 +205,8 @@ dbos_mailbox_tell(DbosMailbox *mailbox, int work)
 	int64		highest;
 	bool		first;
 
+	if (mailbox->standing & DBOS_WORK_TELL)
+		dbos_stop_point("message tell");
 	if (!dbos_mailbox_look(mailbox, &highest, &first))
 	{
 		if (mailbox->standing & DBOS_WORK_TELL)

@@ -156,9 +156,12 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 		return;
 	}
 	if (mailbox->options.ordered)
+	{
 		/* They have one key, and come in their order. */
 		dbos_pending_message(mailbox, segment, ids[0], sending->partition_key);
-	else if (mailbox->kind == DBOS_KIND_MAILBOX)
+		dbos_pending_message(mailbox, segment, ids[count - 1], sending->partition_key);
+	}
+	else if (mailbox->kind == DBOS_KIND_MAILBOX || mailbox->standing != 0)
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
 	if (writer.last >= dbos_segment_limit(mailbox))
 		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
@@ -527,7 +530,11 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 	}
 	visible_at = heap_getattr(row, MESSAGE_VISIBLE_AT + 1, desc, &isnull);
 	if (mailbox->kind == DBOS_KIND_TOPIC)
+	{
 		check_topic_id(mailbox, id);
+		if (mailbox->standing != 0)
+			dbos_pending_sent(mailbox->relation, segment, id, id);
+	}
 	else if (!isnull)
 		dbos_pending_aside(mailbox->relation, DatumGetTimestampTz(visible_at));
 	else
