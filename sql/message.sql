@@ -56,16 +56,23 @@ CREATE FUNCTION dbos.create_mailbox(
 	max_deliveries integer DEFAULT NULL,
 	dead_letter text DEFAULT NULL,
 	ordered boolean DEFAULT false,
-	unlogged boolean DEFAULT false
+	unlogged boolean DEFAULT false,
+	idempotency_window interval DEFAULT NULL
 ) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_create_mailbox';
-COMMENT ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean) IS
+COMMENT ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean, interval) IS
 	'makes a mailbox: a table of the current role, where INSERT is the right to send and DELETE the right to receive; with notify, LISTEN "dbos.<its name>" is told the highest id. Example: SELECT dbos.create_mailbox(''orders'');';
 
-CREATE FUNCTION dbos.alter_mailbox(mailbox text, max_deliveries integer, dead_letter text) RETURNS void
+CREATE FUNCTION dbos.alter_mailbox(
+	mailbox text,
+	max_deliveries integer DEFAULT -1,
+	dead_letter text DEFAULT NULL,
+	notify boolean DEFAULT NULL,
+	idempotency_window interval DEFAULT NULL
+) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_alter_mailbox';
-COMMENT ON FUNCTION dbos.alter_mailbox(text, integer, text) IS
-	'says how often a message is delivered before it goes to a dead-letter mailbox; NULL and NULL: always again. Example: SELECT dbos.alter_mailbox(''orders'', 5, ''dead_orders'');';
+COMMENT ON FUNCTION dbos.alter_mailbox(text, integer, text, boolean, interval) IS
+	'says how often a message is delivered before it goes to a dead-letter mailbox, whether LISTEN is told, and for how long idempotency keys hold; what is left out stays, a max_deliveries of NULL is lifted. Example: SELECT dbos.alter_mailbox(''orders'', max_deliveries => 5, dead_letter => ''dead_orders'');';
 
 CREATE FUNCTION dbos.drop_mailbox(mailbox text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_drop_mailbox';
@@ -162,12 +169,12 @@ GRANT EXECUTE ON FUNCTION dbos.mailbox_state(regclass) TO dbos_user, dbos_monito
 REVOKE ALL ON dbos.mailboxes FROM PUBLIC;
 GRANT SELECT ON dbos.mailboxes TO dbos_user, dbos_monitor, dbos_admin;
 
-REVOKE ALL ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
+REVOKE ALL ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean, interval), dbos.alter_mailbox(text, integer, text, boolean, interval), dbos.drop_mailbox(text),
 	dbos.pause_mailbox(text), dbos.resume_mailbox(text), dbos.purge_mailbox(text),
 	dbos.send(text, jsonb, text, interval, timestamptz, jsonb, text), dbos.send_many(text, jsonb[]), dbos.receive(text, integer, interval),
 	dbos.lease(text, integer, interval), dbos.acknowledge(text, bigint[]), dbos.release(text, bigint[]),
 	dbos.extend_lease(text, bigint[], interval), dbos.requeue(text, text), dbos.message_sent() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean), dbos.alter_mailbox(text, integer, text), dbos.drop_mailbox(text),
+GRANT EXECUTE ON FUNCTION dbos.create_mailbox(text, boolean, integer, text, boolean, boolean, interval), dbos.alter_mailbox(text, integer, text, boolean, interval), dbos.drop_mailbox(text),
 	dbos.pause_mailbox(text), dbos.resume_mailbox(text), dbos.purge_mailbox(text),
 	dbos.send(text, jsonb, text, interval, timestamptz, jsonb, text), dbos.send_many(text, jsonb[]), dbos.receive(text, integer, interval),
 	dbos.lease(text, integer, interval), dbos.acknowledge(text, bigint[]), dbos.release(text, bigint[]),

@@ -181,29 +181,42 @@ write_deliveries(Oid relation, int32 max_deliveries, Oid dead_letter)
 	CacheInvalidateRelcacheByRelid(relation);
 }
 
-/* max_deliveries and dead_letter, arguments that stand beside each other. */
+/* max_deliveries and dead_letter, arguments that stand beside each other; dead is the mailbox's dead-letter mailbox so far. */
 static void
-set_deliveries(Oid relation, FunctionCallInfo fcinfo, int at)
+set_deliveries(Oid relation, Oid dead, FunctionCallInfo fcinfo, int at)
 {
-	int32		most;
+	int32		most = PG_ARGISNULL(at) ? 0 : PG_GETARG_INT32(at);
 
-	if (PG_ARGISNULL(at) != PG_ARGISNULL(at + 1))
+	if (!PG_ARGISNULL(at + 1))
+		dead = dead_letter_of(PG_GETARG_TEXT_PP(at + 1), relation);
+	if (PG_ARGISNULL(at) ? !PG_ARGISNULL(at + 1) : !OidIsValid(dead))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("max_deliveries and dead_letter of a mailbox belong together"),
 				errdetail("What was delivered so often without success goes to the dead-letter mailbox."),
 				errhint("Make that mailbox first, and give both."));
-	if (PG_ARGISNULL(at))
-	{
-		write_deliveries(relation, 0, InvalidOid);
-		return;
-	}
-	most = PG_GETARG_INT32(at);
-	if (most < 1)
+	if (!PG_ARGISNULL(at) && most < 1)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("max_deliveries must be at least 1: %d", most));
-	write_deliveries(relation, most, dead_letter_of(PG_GETARG_TEXT_PP(at + 1), relation));
+	write_deliveries(relation, most, most > 0 ? dead : InvalidOid);
+}
+
+static void
+set_idempotency_window(Oid relation, Interval *window)
+{
+	static DbosPlan plan = {
+		.sql = "UPDATE dbos.mailbox SET idempotency_window = $2 WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+		.nargs = 2,
+		.argtypes = {REGCLASSOID, INTERVALOID},
+	};
+	Datum		values[2] = {ObjectIdGetDatum(relation), IntervalPGetDatum(window)};
+	DbosOwnerScope scope;
+
+	(void) dbos_milliseconds(window, "idempotency_window");
+	dbos_owner_begin(&scope);
+	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
+	dbos_owner_end(&scope);
 }
 
 static void
@@ -230,7 +243,10 @@ set_paused(FunctionCallInfo fcinfo, bool paused)
 
 /* ---- SQL functions ---- */
 
-/* dbos.create_mailbox(relation text, notify boolean, max_deliveries int, dead_letter text, ordered boolean, unlogged boolean) */
+/*
+ * dbos.create_mailbox(relation text, notify boolean, max_deliveries int, dead_letter text, ordered boolean,
+ * unlogged boolean, idempotency_window interval)
+ */
 Datum
 dbos_create_mailbox(PG_FUNCTION_ARGS)
 {
@@ -247,22 +263,44 @@ dbos_create_mailbox(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1) && PG_GETARG_BOOL(1))
 		dbos_mailbox_set_channel(relation, dbos_channel_name(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX));
 	if (!PG_ARGISNULL(2) || !PG_ARGISNULL(3))
-		set_deliveries(relation, fcinfo, 2);
+		set_deliveries(relation, InvalidOid, fcinfo, 2);
+	if (!PG_ARGISNULL(6))
+		set_idempotency_window(relation, PG_GETARG_INTERVAL_P(6));
 	PG_RETURN_VOID();
 }
 
-/* dbos.alter_mailbox(mailbox text, max_deliveries int, dead_letter text) */
+/*
+ * dbos.alter_mailbox(mailbox text, max_deliveries int, dead_letter text, notify boolean, idempotency_window interval):
+ * what is left out stays, a max_deliveries of NULL is lifted
+ */
 Datum
 dbos_alter_mailbox(PG_FUNCTION_ARGS)
 {
 	DbosMailbox *mailbox;
+	bool		same = !PG_ARGISNULL(1) && PG_GETARG_INT32(1) == -1;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mailbox must not be null"));
 	PreventCommandIfReadOnly("dbos.alter_mailbox()");
 	mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, AccessShareLock);
 	dbos_mailbox_check_owner(mailbox);
-	set_deliveries(mailbox->relation, fcinfo, 1);
+	if (same && !PG_ARGISNULL(2))
+	{
+		if (mailbox->max_deliveries == 0)
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("max_deliveries and dead_letter of a mailbox belong together"),
+					errhint("Give max_deliveries too."));
+		write_deliveries(mailbox->relation, mailbox->max_deliveries,
+						 dead_letter_of(PG_GETARG_TEXT_PP(2), mailbox->relation));
+	}
+	else if (!same)
+		set_deliveries(mailbox->relation, mailbox->dead_letter, fcinfo, 1);
+	if (!PG_ARGISNULL(3))
+		dbos_mailbox_set_channel(mailbox->relation,
+								 PG_GETARG_BOOL(3) ? dbos_channel_name(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX) : NULL);
+	if (!PG_ARGISNULL(4))
+		set_idempotency_window(mailbox->relation, PG_GETARG_INTERVAL_P(4));
 	PG_RETURN_VOID();
 }
 
