@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
@@ -68,9 +69,9 @@ open_index(Relation table)
 
 /* ---- reading ---- */
 
-/* The highest position of the subscription in one table, or start. */
+/* The highest position of the subscription in one table, or start; *writer, if wanted, is the transaction it is from. */
 static int64
-highest(Relation table, Snapshot snapshot, int32 subscription, int64 start)
+highest(Relation table, Snapshot snapshot, int32 subscription, int64 start, TransactionId *writer)
 {
 	Relation	index = open_index(table);
 	TupleTableSlot *slot = table_slot_create(table, NULL);
@@ -81,7 +82,11 @@ highest(Relation table, Snapshot snapshot, int32 subscription, int64 start)
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subscription));
 	index_rescan(scan, &key, 1, NULL, 0);
 	if (index_getnext_slot(scan, BackwardScanDirection, slot))
+	{
 		start = Max(start, DatumGetInt64(slot_getattr(slot, POSITION_POSITION + 1, &isnull)));
+		if (writer != NULL)
+			*writer = HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data);
+	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);
@@ -98,7 +103,7 @@ dbos_position_read(int32 subscription, int64 start)
 		tables[i] = open_table(i, AccessShareLock);
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < TABLES; i++)
-		start = highest(tables[i], GetActiveSnapshot(), subscription, start);
+		start = highest(tables[i], GetActiveSnapshot(), subscription, start, NULL);
 	PopActiveSnapshot();
 	for (int i = 0; i < TABLES; i++)
 		table_close(tables[i], AccessShareLock);
@@ -143,8 +148,16 @@ dbos_position_write(int32 subscription, int64 position)
 
 	if (written_table(RelationGetNumberOfBlocks(table)) == 1)
 	{
+		static BlockNumber told_at = 0;
+		BlockNumber pages;
+
 		table_close(table, RowExclusiveLock);
 		table = open_table(1, RowExclusiveLock);
+		/* The first one has come to its limit: told once for each page that this one grows. */
+		pages = RelationGetNumberOfBlocks(table);
+		if (pages != told_at)
+			dbos_topic_want_delivery();
+		told_at = pages;
 	}
 	insert_position(table, subscription, position);
 	table_close(table, NoLock);
@@ -152,77 +165,71 @@ dbos_position_write(int32 subscription, int64 position)
 
 /* ---- emptying ---- */
 
-/* Copies what is newest of each subscription from a table that rests to the other; true when there was something. */
-static bool
-copy_newest(Relation from, Relation to, bool look_only)
+/* What becomes of a table that rests; the next one is reached by looking again later. */
+typedef enum Resting
 {
-	DbosSubscription subscription;
-	bool		copied = false;
-	int32		id = 0;
+	RESTING_NEEDED,				/* it had positions that the other did not have: they have been copied */
+	RESTING_COPIED,				/* the other has them all, but there are snapshots that do not see that */
+	RESTING_FREE
+} Resting;
 
-	while (dbos_subscription_after(id, InvalidOid, false, &subscription))
+/* Copies what is newest of each subscription from a table that rests to the other. */
+static Resting
+copy_newest(Relation from, Relation to)
+{
+	TransactionId seen_by_all = GetOldestNonRemovableTransactionId(to);
+	DbosSubscription subscription = {0};
+	Resting		resting = RESTING_FREE;
+
+	while (dbos_subscription_after(subscription.id, InvalidOid, false, &subscription))
 	{
-		Snapshot	snapshot;
+		TransactionId writer = FrozenTransactionId;
 		int64		there;
 		int64		newest;
 
-		id = subscription.id;
 		PushActiveSnapshot(GetLatestSnapshot());
-		snapshot = GetActiveSnapshot();
-		there = highest(to, snapshot, id, subscription.start);
-		newest = highest(from, snapshot, id, subscription.start);
+		there = highest(to, GetActiveSnapshot(), subscription.id, subscription.start, &writer);
+		newest = highest(from, GetActiveSnapshot(), subscription.id, subscription.start, NULL);
 		PopActiveSnapshot();
-		if (newest <= there)
-			continue;
-		copied = true;
-		if (look_only)
-			break;
-		insert_position(to, id, newest);
+		if (newest > there)
+		{
+			insert_position(to, subscription.id, newest);
+			resting = RESTING_NEEDED;
+		}
+		else if (newest > subscription.start && resting == RESTING_FREE && !TransactionIdPrecedes(writer, seen_by_all))
+			resting = RESTING_COPIED;
 	}
-	return copied;
+	return resting;
 }
 
-static bool
-seen_by_all(TransactionId xid, Relation table)
-{
-	return TransactionIdIsValid(xid) &&
-		TransactionIdPrecedes(xid, GetOldestNonRemovableTransactionId(table));
-}
-
-/* Copies what is only in this table, or else empties it; true when it still has to be emptied. */
+/* True when it still has to be emptied. */
 static bool
 compact_table(int number)
 {
-	static TransactionId copied_by[TABLES];	/* invalid: nothing was copied by this process */
 	Oid			relation = dbos_relation_oid(names[number]);
 	Relation	table = open_table(number, AccessShareLock);
 	Relation	other = open_table(1 - number, RowExclusiveLock);
-	BlockNumber pages = RelationGetNumberOfBlocks(table);
-	bool		left = true;
+	bool		patient = RelationGetNumberOfBlocks(table) < PATIENCE_PAGES;
+	Resting		resting = copy_newest(table, other);
+	bool		empty = false;
 	DbosDdlScope scope;
 
-	if (copy_newest(table, other, false) || !TransactionIdIsValid(copied_by[number]))
-		copied_by[number] = GetTopTransactionId();
-	else if ((seen_by_all(copied_by[number], table) || pages >= PATIENCE_PAGES) &&
-			 ConditionalLockRelationOid(relation, AccessExclusiveLock))
+	if ((resting == RESTING_FREE || (resting == RESTING_COPIED && !patient)) &&
+		ConditionalLockRelationOid(relation, AccessExclusiveLock))
 	{
-		/* Who has written to it since the copy has ended by now. */
-		if (copy_newest(table, other, true))
-			UnlockRelationOid(relation, AccessExclusiveLock);
-		else
-		{
-			table_close(table, AccessShareLock);
-			table_close(other, NoLock);
-			dbos_ddl_begin(&scope, dbos_owner_oid());
-			dbos_segment_truncate(relation);
-			dbos_ddl_end(&scope);
-			copied_by[number] = InvalidTransactionId;
-			return false;
-		}
+		/* Who has written to it meanwhile has ended by now. */
+		resting = copy_newest(table, other);
+		empty = resting == RESTING_FREE || (resting == RESTING_COPIED && !patient);
 	}
 	table_close(table, AccessShareLock);
 	table_close(other, NoLock);
-	return left;
+	if (empty)
+	{
+		dbos_ddl_begin(&scope, dbos_owner_oid());
+		dbos_segment_truncate(relation);
+		dbos_ddl_end(&scope);
+	}
+	return !empty;
 }
 
 bool

@@ -102,12 +102,14 @@ for my $kill (1 .. $kills)
 	next if $rc != 0;
 	next if $pid eq '';
 	kill 'KILL', $pid;
+	# When it is gone its postmaster has seen that, and lets nobody in until all is started anew.
+	usleep(10_000) while kill 0, $pid;
 	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
 }
 kill 'TERM', @clients;
 waitpid($_, 0) foreach @clients;
-$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL %\_loop%' AND pid <> pg_backend_pid()});
-$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE 'CALL %\_loop%' AND pid <> pg_backend_pid()});
+$node->poll_query_until('postgres', q{SELECT count(pg_terminate_backend(pid)) = 0 FROM pg_stat_activity
+	WHERE query LIKE 'CALL %\_loop%' AND pid <> pg_backend_pid()});
 
 my $marks = $node->safe_psql('postgres', 'SELECT count(*) FROM mark');
 cmp_ok($marks, '>', 0, "$marks messages were published while $kills processes were killed");
