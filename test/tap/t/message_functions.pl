@@ -233,6 +233,7 @@ sub let_go
 }
 my $is_held = q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objsubid = 2};
 
+my $shared = ask('SHOW dbos.shared_memory') eq 'on';
 my $listener = Listener->new;
 my $id = ask(q{SELECT dbos.send('told', '1')});
 is($listener->last_told($id), $id, 'who listens is told the id');
@@ -251,7 +252,8 @@ $id = ask(q{SELECT dbos.send('told', '30')});
 let_go($stop);
 is($listener->last_told($id), $id, 'of many commits the highest id is told');
 $listener->run('SELECT 1') foreach 1 .. 3;
-cmp_ok(scalar @{ $listener->{told} }, '<=', 2, 'by one notification, and one for what came meanwhile');
+# Without shared memory the background looks, and tells of what it sees, as often as it does.
+cmp_ok(scalar @{ $listener->{told} }, '<=', $shared ? 2 : 29, 'by one notification, and one for what came meanwhile');
 
 # A message that is delayed is told of when its time has come.
 $id = ask(q{SELECT dbos.send('told', '"late"', delay => '100 ms')});
