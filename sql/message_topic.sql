@@ -60,10 +60,10 @@ CREATE INDEX subscription_position_1_newest ON dbos.subscription_position_1 (sub
 COMMENT ON TABLE dbos.subscription_position_1 IS 'how far subscriptions have come: of each the highest of both tables';
 SELECT pg_catalog.pg_extension_config_dump('dbos.subscription_position_1', '');
 
-CREATE FUNCTION dbos.create_topic(relation text, retention interval DEFAULT NULL, max_bytes bigint DEFAULT NULL) RETURNS void
+CREATE FUNCTION dbos.create_topic(relation text, retention interval DEFAULT NULL, max_bytes bigint DEFAULT NULL, notify boolean DEFAULT false) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_create_topic';
-COMMENT ON FUNCTION dbos.create_topic(text, interval, bigint) IS
-	'makes a topic: a table of the current role, where INSERT is the right to publish and SELECT the right to read; messages are kept until all subscriptions have read them, or for the retention, and the oldest go above max_bytes. Example: SELECT dbos.create_topic(''prices'', retention => ''7 days'');';
+COMMENT ON FUNCTION dbos.create_topic(text, interval, bigint, boolean) IS
+	'makes a topic: a table of the current role, where INSERT is the right to publish and SELECT the right to read; messages are kept until all subscriptions have read them, or for the retention, and the oldest go above max_bytes; with notify, LISTEN "dbos.<its name>" is told the highest id. Example: SELECT dbos.create_topic(''prices'', retention => ''7 days'');';
 
 CREATE FUNCTION dbos.alter_topic(topic text, retention interval DEFAULT NULL, max_bytes bigint DEFAULT NULL) RETURNS void
 	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_alter_topic';
@@ -121,11 +121,11 @@ CREATE FUNCTION dbos.subscription_state(id integer, topic regclass, start_positi
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_subscription_state';
 COMMENT ON FUNCTION dbos.subscription_state(integer, regclass, bigint) IS 'how far a subscription has come, as dbos.subscriptions shows it';
 
-REVOKE ALL ON FUNCTION dbos.create_topic(text, interval, bigint), dbos.alter_topic(text, interval, bigint), dbos.drop_topic(text),
+REVOKE ALL ON FUNCTION dbos.create_topic(text, interval, bigint, boolean), dbos.alter_topic(text, interval, bigint), dbos.drop_topic(text),
 	dbos.publish(text, jsonb, text, jsonb), dbos.publish_many(text, jsonb[]), dbos.subscribe(text, text, text, text, jsonb, text, text, integer, integer, interval, interval),
 	dbos.unsubscribe(text, text), dbos.read_topic(text, text, integer, interval),
 	dbos.topic_state(regclass), dbos.subscription_state(integer, regclass, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbos.create_topic(text, interval, bigint), dbos.alter_topic(text, interval, bigint), dbos.drop_topic(text),
+GRANT EXECUTE ON FUNCTION dbos.create_topic(text, interval, bigint, boolean), dbos.alter_topic(text, interval, bigint), dbos.drop_topic(text),
 	dbos.publish(text, jsonb, text, jsonb), dbos.publish_many(text, jsonb[]), dbos.subscribe(text, text, text, text, jsonb, text, text, integer, integer, interval, interval),
 	dbos.unsubscribe(text, text), dbos.read_topic(text, text, integer, interval) TO dbos_user, dbos_admin;
 GRANT EXECUTE ON FUNCTION dbos.topic_state(regclass), dbos.subscription_state(integer, regclass, bigint) TO dbos_user, dbos_monitor, dbos_admin;

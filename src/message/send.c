@@ -133,6 +133,16 @@ writes_directly(const DbosMailbox *mailbox)
 	return mailbox->plain && check_enable_rls(mailbox->relation, InvalidOid, true) != RLS_ENABLED;
 }
 
+/* Who listens to a topic is told at commit, and at abort too: then readers go on to what was published later. */
+static void
+topic_published(const DbosMailbox *topic, int32 segment, int64 lo, int64 hi)
+{
+	if (topic->standing == 0)
+		return;
+	dbos_pending_sent(topic->relation, segment, lo, hi);
+	dbos_pending_claimed(topic->relation, (DbosIdRange) {.lo = lo, .hi = hi, .segment = DBOS_ANY_SEGMENT});
+}
+
 /* Writes one row for each body; ids[i] is that of bodies[i]. */
 static void
 write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int count, int64 *ids)
@@ -161,8 +171,10 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 		dbos_pending_message(mailbox, segment, ids[0], sending->partition_key);
 		dbos_pending_message(mailbox, segment, ids[count - 1], sending->partition_key);
 	}
-	else if (mailbox->kind == DBOS_KIND_MAILBOX || mailbox->standing != 0)
+	else if (mailbox->kind == DBOS_KIND_MAILBOX)
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
+	else
+		topic_published(mailbox, segment, ids[0], ids[count - 1]);
 	if (writer.last >= dbos_segment_limit(mailbox))
 		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
 }
@@ -532,8 +544,7 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 	if (mailbox->kind == DBOS_KIND_TOPIC)
 	{
 		check_topic_id(mailbox, id);
-		if (mailbox->standing != 0)
-			dbos_pending_sent(mailbox->relation, segment, id, id);
+		topic_published(mailbox, segment, id, id);
 	}
 	else if (!isnull)
 		dbos_pending_aside(mailbox->relation, DatumGetTimestampTz(visible_at));

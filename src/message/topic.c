@@ -127,7 +127,7 @@ forget_subscriptions(Oid topic)
 	dbos_owner_end(&scope);
 }
 
-/* dbos.create_topic(relation text, retention interval, max_bytes bigint) */
+/* dbos.create_topic(relation text, retention interval, max_bytes bigint, notify boolean) */
 Datum
 dbos_create_topic(PG_FUNCTION_ARGS)
 {
@@ -140,6 +140,8 @@ dbos_create_topic(PG_FUNCTION_ARGS)
 	topic = dbos_mailbox_make(PG_GETARG_TEXT_PP(0), DBOS_KIND_TOPIC, &(DbosMailboxOptions) {0});
 	forget_subscriptions(topic);
 	write_settings(fcinfo, topic);
+	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
+		dbos_mailbox_set_channel(topic, dbos_channel_name(PG_GETARG_TEXT_PP(0), DBOS_KIND_TOPIC));
 	PG_RETURN_VOID();
 }
 

@@ -46,7 +46,7 @@ BEGIN
 		RAISE EXCEPTION 'no luck';
 	END IF;
 END $$;
-SELECT dbos.create_mailbox('looped'), dbos.create_mailbox('made_tasks'), dbos.create_mailbox('told', notify => true);
+SELECT dbos.create_mailbox('looped'), dbos.create_mailbox('made_tasks'), dbos.create_mailbox('told', notify => true), dbos.create_topic('news', notify => true);
 SELECT dbos.on_message('made_tasks', 'public.enter', max_attempts => 1000, retry_delay => '1 ms');
 });
 
@@ -171,10 +171,10 @@ package Listener
 {
 	sub new
 	{
-		my ($class) = @_;
-		my $self = bless { told => [], count => 0 }, $class;
+		my ($class, $name) = @_;
+		my $self = bless { told => [], count => 0, name => $name }, $class;
 		$self->{pid} = IPC::Open3::open3($self->{in}, $self->{out}, undef, 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres'));
-		$self->run('LISTEN "dbos.told"');
+		$self->run("LISTEN \"dbos.$name\"");
 		return $self;
 	}
 
@@ -186,7 +186,7 @@ package Listener
 		$self->{in}->flush;
 		while (my $line = readline($self->{out}))
 		{
-			push @{ $self->{told} }, $1 if $line =~ /^Asynchronous notification "dbos.told" with payload "(\d+)"/;
+			push @{ $self->{told} }, $1 if $line =~ /^Asynchronous notification "dbos.$self->{name}" with payload "(\d+)"/;
 			return if $line =~ /^end $count$/;
 		}
 		die 'the listener is gone';
@@ -234,7 +234,7 @@ sub let_go
 my $is_held = q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objsubid = 2};
 
 my $shared = ask('SHOW dbos.shared_memory') eq 'on';
-my $listener = Listener->new;
+my $listener = Listener->new('told');
 my $id = ask(q{SELECT dbos.send('told', '1')});
 is($listener->last_told($id), $id, 'who listens is told the id');
 ask(q{BEGIN; SELECT dbos.send('told', '2'); ROLLBACK});
@@ -258,6 +258,20 @@ cmp_ok(scalar @{ $listener->{told} }, '<=', $shared ? 2 : 29, 'by one notificati
 # A message that is delayed is told of when its time has come.
 $id = ask(q{SELECT dbos.send('told', '"late"', delay => '100 ms')});
 is($listener->last_told($id), $id, 'a delayed message is told of');
+
+# A topic is read without gaps: what was published before, and is rolled back, held back what came later.
+my $reader = Listener->new('news');
+my $publisher = Listener->new('other');
+ask(q{SELECT dbos.subscribe('news', 'r')});
+$publisher->run(q{BEGIN; SELECT dbos.publish('news', '1')});
+$id = ask(q{SELECT dbos.publish('news', '2')});
+is($reader->last_told($id), $id, 'who listens to a topic is told');
+is(ask(q{SELECT count(*) FROM dbos.read_topic('news', 'r')}), '0', 'but cannot read past who may still commit');
+@{ $reader->{told} } = ();
+$publisher->run('ROLLBACK');
+is($reader->last_told($id), $id, 'and is told again when that one has rolled back');
+is(ask(q{SELECT string_agg(body #>> '{}', ',') FROM dbos.read_topic('news', 'r')}), '2', 'what came later can be read then');
+$_->leave foreach $reader, $publisher;
 
 # Who commits while somebody holds the lock of NOTIFY: that one waits for a standby that never comes.
 $node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
@@ -293,7 +307,7 @@ $node->stop('immediate');
 $stop->finish;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
-$listener = Listener->new;
+$listener = Listener->new('told');
 ask('SELECT dbos.start()');
 is($listener->last_told($id), $id, 'what a crash came before is told afterwards');
 $listener->leave;
