@@ -124,6 +124,8 @@ message_duty(DbosDutyResult *result)
 	static Oid	at = InvalidOid;	/* the last one of that look */
 	static bool looking = false;
 	static bool again = false;	/* one of them wants to be looked at soon */
+	static bool asked = false;	/* the last unit was one that somebody asked for */
+	bool		in_turn;
 	TimestampTz now = GetCurrentTimestamp();
 	DbosIdRange failed = {.lo = 0, .hi = -1};
 	TimestampTz due;
@@ -133,7 +135,10 @@ message_duty(DbosDutyResult *result)
 	/* Objects of an older version do not have it. */
 	if (!OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))))
 		return;
-	if (dbos_mailbox_next_work(&relation, &work, &failed, &due))
+	/* However much is asked for, the look at all goes on beside it. */
+	in_turn = asked && (looking || now >= all_at);
+	asked = !in_turn && dbos_mailbox_next_work(&relation, &work, &failed, &due);
+	if (asked)
 	{
 		again |= work_for(relation, work, failed) == DBOS_LOOK_SOON;
 		if (again)
@@ -160,7 +165,7 @@ message_duty(DbosDutyResult *result)
 		if (!looking)
 			all_at = TimestampTzPlusMilliseconds(now, again ? EMPTY_AGAIN_MS : dbos_shared_attached() ? LOOK_AT_ALL_MS
 												 : LOOK_WITHOUT_SHARED_MEMORY_MS);
-		result->more = looking;
+		result->more = looking || in_turn;
 	}
 	if (!result->more && OidIsValid(mailbox_after(InvalidOid)))
 		result->due = Min(all_at, by_own_clock(due));

@@ -43,6 +43,10 @@
 #include "tables_only.h"
 #include "task.h"
 
+/* What other rooms have to do takes this long at most, each, before tasks are looked after again. */
+#define DUTY_SHARE_MS 100
+/* A time that has come, whatever the clock says. */
+#define AT_ONCE 1
 /* A scheduler without work stays this long, since work often follows work. */
 #define LINGER_MS 2000
 /* Without shared memory: it looks this often, leaves after this without work, and after this in any case. */
@@ -761,22 +765,29 @@ run_duty(void *argument)
 	run->duty->run(&run->result);
 }
 
-/* Runs each until it has nothing more to do; when one is next wanted by the clock, or 0. */
+/*
+ * Runs each until it has nothing more to do, or has had its share of this round; when
+ * one is next wanted by the clock, or 0.
+ */
 static TimestampTz
 run_duties(void)
 {
 	TimestampTz due = 0;
+	TimestampTz since;
 
 	for (int i = 0; dbos_duty_at(i) != NULL; i++)
 	{
 		DutyRun		run = {.duty = dbos_duty_at(i)};
 
+		since = GetCurrentTimestamp();
 		do
 		{
 			memset(&run.result, 0, sizeof(run.result));
 			dbos_do_duty(run.duty->what, run_duty, &run);
 			CHECK_FOR_INTERRUPTS();
-		} while (run.result.more);
+		} while (run.result.more && !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), DUTY_SHARE_MS));
+		if (run.result.more)
+			run.result.due = AT_ONCE;
 		if (run.result.due != 0 && (due == 0 || due > run.result.due))
 			due = run.result.due;
 	}
