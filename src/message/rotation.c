@@ -144,6 +144,7 @@ keep_segment(const DbosMailbox *mailbox, DbosSegment *segment)
 	}
 	dbos_ddl_begin(&scope, mailbox->owner);
 	dbos_segment_truncate(segment->relation);
+	dbos_stop_point("segment truncated");
 	dbos_ddl_end(&scope);
 	return false;
 }
