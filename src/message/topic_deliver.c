@@ -299,19 +299,17 @@ send_messages(const Delivery *delivery)
 {
 	DbosMailbox *mailbox = open_target(&delivery->subscription);
 	int32		segment = mailbox->current_segment;
-	int64		first = 0;
-	int64		last = 0;
 	DbosSegmentWriter writer;
 
 	dbos_segment_write_begin(&writer, dbos_mailbox_segment(mailbox, segment), delivery->count);
 	for (int i = 0; i < delivery->count; i++)
 	{
-		last = write_message(&writer, mailbox, segment, delivery, &delivery->messages[i]);
-		if (i == 0)
-			first = last;
+		const Message *message = &delivery->messages[i];
+		int64		id = write_message(&writer, mailbox, segment, delivery, message);
+
+		dbos_pending_message(mailbox, segment, id, message->partition_key);
 	}
 	dbos_segment_write_end(&writer);
-	dbos_pending_sent(mailbox->relation, segment, first, last);
 	if (writer.last >= dbos_segment_limit(mailbox))
 		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
 }
