@@ -18,10 +18,10 @@
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "consume.h"
+#include "document.h"
 
 /* After the first failure, and at most. */
 #define AGAIN_MS		1000
@@ -39,50 +39,6 @@ column_copy(TupleTableSlot *slot, enum MessageColumn column)
 
 /* ---- what is said of a message ---- */
 
-static void
-push_member(JsonbParseState **state, const char *name, JsonbValue *value)
-{
-	JsonbValue	key = {.type = jbvString};
-
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
-	(void) pushJsonbValue(state, WJB_KEY, &key);
-	(void) pushJsonbValue(state, WJB_VALUE, value);
-}
-
-static void
-push_number(JsonbParseState **state, const char *name, int64 number)
-{
-	JsonbValue	value = {.type = jbvNumeric};
-
-	value.val.numeric = int64_to_numeric(number);
-	push_member(state, name, &value);
-}
-
-/* NULL is a null. */
-static void
-push_text(JsonbParseState **state, const char *name, char *text)
-{
-	JsonbValue	value = {.type = text == NULL ? jbvNull : jbvString};
-
-	if (text != NULL)
-	{
-		value.val.string.val = text;
-		value.val.string.len = strlen(text);
-	}
-	push_member(state, name, &value);
-}
-
-static void
-push_document(JsonbParseState **state, const char *name, Jsonb *document)
-{
-	JsonbValue	value = {.type = jbvBinary};
-
-	value.val.binary.data = &document->root;
-	value.val.binary.len = VARSIZE(document) - VARHDRSZ;
-	push_member(state, name, &value);
-}
-
 static Oid
 sender_of(TupleTableSlot *slot)
 {
@@ -94,32 +50,25 @@ sender_of(TupleTableSlot *slot)
 static Jsonb *
 describe(const DbosConsuming *consuming, TupleTableSlot *slot, const DbosConsumed *message)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = dbos_document_begin();
 	char		sent_at[MAXDATELEN + 1];
 	bool		isnull;
 	Datum		task = slot_getattr(slot, MESSAGE_TASK_ID + 1, &isnull);
 
 	(void) JsonEncodeDateTime(sent_at, Int64GetDatum(dbos_slot_int64(slot, MESSAGE_SENT_AT)), TIMESTAMPTZOID, NULL);
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_number(&state, "id", message->id);
-	push_text(&state, "mailbox", consuming->name);
-	push_text(&state, "sender", GetUserNameFromId(sender_of(slot), true));
-	push_text(&state, "sent_at", sent_at);
-	push_text(&state, "partition_key", message->partition_key == NULL ? NULL : text_to_cstring(message->partition_key));
-	push_number(&state, "deliveries", message->deliveries);
-	push_document(&state, "headers", (Jsonb *) column_copy(slot, MESSAGE_HEADERS));
+	dbos_document_number(&state, "id", message->id);
+	dbos_document_text(&state, "mailbox", consuming->name);
+	dbos_document_text(&state, "sender", GetUserNameFromId(sender_of(slot), true));
+	dbos_document_text(&state, "sent_at", sent_at);
+	dbos_document_text(&state, "partition_key", message->partition_key == NULL ? NULL : text_to_cstring(message->partition_key));
+	dbos_document_number(&state, "deliveries", message->deliveries);
+	dbos_document_put(&state, "headers", (Jsonb *) column_copy(slot, MESSAGE_HEADERS));
 	if (!isnull)
-		push_number(&state, "task", DatumGetInt64(task));
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+		dbos_document_number(&state, "task", DatumGetInt64(task));
+	return dbos_document_end(state);
 }
 
 /* ---- taking ---- */
-
-static Jsonb *
-empty_document(void)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-}
 
 /* Notes what dbos_take() has just taken. */
 static void
@@ -132,7 +81,7 @@ note_message(DbosTaking *taking, TupleTableSlot *slot, int32 deliveries)
 	message->deliveries = deliveries;
 	message->body = (Jsonb *) column_copy(slot, MESSAGE_BODY);
 	if (message->body == NULL)
-		message->body = empty_document();
+		message->body = dbos_empty_document();
 	message->partition_key = (text *) column_copy(slot, MESSAGE_PARTITION_KEY);
 	message->description = describe(consuming, slot, message);
 	message->row = dbos_row_copy(slot);

@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "document.h"
 #include "message.h"
 
 PG_FUNCTION_INFO_V1(dbos_requeue);
@@ -91,46 +92,20 @@ move_row(MoveScope *move, HeapTuple row, Datum headers)
 
 /* ---- dead letters ---- */
 
-static void
-push_pair(JsonbParseState **state, const char *name, JsonbValue *value)
-{
-	JsonbValue	key = {.type = jbvString};
-
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
-	(void) pushJsonbValue(state, WJB_KEY, &key);
-	if (value != NULL)
-		(void) pushJsonbValue(state, WJB_VALUE, value);
-}
-
-static void
-push_number(JsonbParseState **state, const char *name, int64 number)
-{
-	JsonbValue	value = {.type = jbvNumeric};
-
-	value.val.numeric = int64_to_numeric(number);
-	push_pair(state, name, &value);
-}
-
 /* The headers of a message that becomes a dead letter. */
 static Datum
 dead_headers(const DbosMailbox *mailbox, Datum headers, int64 id, int32 deliveries)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue	name = {.type = jbvString};
-	Jsonb	   *mark;
+	JsonbParseState *state = dbos_document_begin();
+	Jsonb	   *origin;
 
-	name.val.string.val = dbos_qualified_name(mailbox->relation);
-	name.val.string.len = strlen(name.val.string.val);
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_pair(&state, HEADER, NULL);
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_pair(&state, "mailbox", &name);
-	push_number(&state, "id", id);
-	push_number(&state, "deliveries", deliveries);
-	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	mark = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	return DirectFunctionCall2(jsonb_concat, headers, JsonbPGetDatum(mark));
+	dbos_document_text(&state, "mailbox", dbos_qualified_name(mailbox->relation));
+	dbos_document_number(&state, "id", id);
+	dbos_document_number(&state, "deliveries", deliveries);
+	origin = dbos_document_end(state);
+	state = dbos_document_begin();
+	dbos_document_put(&state, HEADER, origin);
+	return DirectFunctionCall2(jsonb_concat, headers, JsonbPGetDatum(dbos_document_end(state)));
 }
 
 static void

@@ -216,6 +216,14 @@ extern void dbos_segment_scan_next(DbosSegmentScan *scan);
 extern void dbos_segment_scan_end(DbosSegmentScan *scan);
 extern int64 dbos_slot_int64(TupleTableSlot *slot, enum MessageColumn column);
 
+/* A column of a row that dbos_segment_write_next() has given. */
+static inline void
+dbos_slot_set(TupleTableSlot *slot, enum MessageColumn column, Datum value)
+{
+	slot->tts_values[column] = value;
+	slot->tts_isnull[column] = false;
+}
+
 /* Rows of the aside segment that become visible from floor to end, by that time. */
 extern void dbos_lane_scan_begin(DbosSegmentScan *scan, DbosSegment *segment, Snapshot snapshot, int lane, int64 lo);
 extern DbosSegmentScan *dbos_segment_scan_lowest(DbosSegmentScan *scans, int count);

@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "document.h"
 #include "topic.h"
 
 PG_FUNCTION_INFO_V1(dbos_send);
@@ -99,32 +100,25 @@ use_id(const DbosMailbox *mailbox, int64 id)
 /* ---- rows that we write ---- */
 
 static void
-set_value(TupleTableSlot *slot, enum MessageColumn column, Datum value)
-{
-	slot->tts_values[column] = value;
-	slot->tts_isnull[column] = false;
-}
-
-static void
 fill_row(TupleTableSlot *slot, const Sending *sending, int64 id, Datum body, bool null)
 {
 	int64		task = dbos_context_task();
 
-	set_value(slot, MESSAGE_ID, Int64GetDatum(id));
-	set_value(slot, MESSAGE_SENT_AT, TimestampTzGetDatum(sending->now));
+	dbos_slot_set(slot, MESSAGE_ID, Int64GetDatum(id));
+	dbos_slot_set(slot, MESSAGE_SENT_AT, TimestampTzGetDatum(sending->now));
 	if (task != 0)
-		set_value(slot, MESSAGE_TASK_ID, Int64GetDatum(task));
+		dbos_slot_set(slot, MESSAGE_TASK_ID, Int64GetDatum(task));
 	if (sending->run_at != 0)
-		set_value(slot, MESSAGE_VISIBLE_AT, TimestampTzGetDatum(sending->run_at));
-	set_value(slot, MESSAGE_SENDER, ObjectIdGetDatum(GetUserId()));
-	set_value(slot, MESSAGE_SEGMENT, Int32GetDatum(sending->mailbox->current_segment));
-	set_value(slot, MESSAGE_CONTAINER_ID, Int32GetDatum(dbos_context_container()));
-	set_value(slot, MESSAGE_DELIVERIES, Int32GetDatum(0));
+		dbos_slot_set(slot, MESSAGE_VISIBLE_AT, TimestampTzGetDatum(sending->run_at));
+	dbos_slot_set(slot, MESSAGE_SENDER, ObjectIdGetDatum(GetUserId()));
+	dbos_slot_set(slot, MESSAGE_SEGMENT, Int32GetDatum(sending->mailbox->current_segment));
+	dbos_slot_set(slot, MESSAGE_CONTAINER_ID, Int32GetDatum(dbos_context_container()));
+	dbos_slot_set(slot, MESSAGE_DELIVERIES, Int32GetDatum(0));
 	if (sending->partition_key != NULL)
-		set_value(slot, MESSAGE_PARTITION_KEY, PointerGetDatum(sending->partition_key));
-	set_value(slot, MESSAGE_HEADERS, JsonbPGetDatum(sending->headers));
+		dbos_slot_set(slot, MESSAGE_PARTITION_KEY, PointerGetDatum(sending->partition_key));
+	dbos_slot_set(slot, MESSAGE_HEADERS, JsonbPGetDatum(sending->headers));
 	if (!null)
-		set_value(slot, MESSAGE_BODY, body);
+		dbos_slot_set(slot, MESSAGE_BODY, body);
 }
 
 static bool
@@ -239,15 +233,9 @@ read_sending(FunctionCallInfo fcinfo, char kind, const char *command, Sending *s
 }
 
 static Jsonb *
-no_headers(void)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-}
-
-static Jsonb *
 read_headers(FunctionCallInfo fcinfo, int at)
 {
-	Jsonb	   *headers = PG_ARGISNULL(at) ? no_headers() : PG_GETARG_JSONB_P(at);
+	Jsonb	   *headers = PG_ARGISNULL(at) ? dbos_empty_document() : PG_GETARG_JSONB_P(at);
 
 	if (!JB_ROOT_IS_OBJECT(headers))
 		ereport(ERROR,
@@ -342,7 +330,7 @@ send_many(FunctionCallInfo fcinfo, char kind, const char *command)
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	read_sending(fcinfo, kind, command, &sending);
-	sending.headers = no_headers();
+	sending.headers = dbos_empty_document();
 	if (PG_ARGISNULL(1))
 		return (Datum) 0;
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &bodies, &nulls, &count);

@@ -32,12 +32,12 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "document.h"
 #include "topic.h"
 
 /* What one transaction delivers at most. */
@@ -159,61 +159,16 @@ read_messages(Delivery *delivery)
 
 /* ---- documents ---- */
 
-static void
-push_member(JsonbParseState **state, const char *name, JsonbValue *value)
-{
-	JsonbValue	key = {.type = jbvString};
-
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = strlen(name);
-	(void) pushJsonbValue(state, WJB_KEY, &key);
-	(void) pushJsonbValue(state, WJB_VALUE, value);
-}
-
-static void
-push_number(JsonbParseState **state, const char *name, int64 number)
-{
-	JsonbValue	value = {.type = jbvNumeric};
-
-	value.val.numeric = int64_to_numeric(number);
-	push_member(state, name, &value);
-}
-
-/* NULL is a null. */
-static void
-push_text(JsonbParseState **state, const char *name, char *text)
-{
-	JsonbValue	value = {.type = text == NULL ? jbvNull : jbvString};
-
-	if (text != NULL)
-	{
-		value.val.string.val = text;
-		value.val.string.len = strlen(text);
-	}
-	push_member(state, name, &value);
-}
-
-static void
-push_document(JsonbParseState **state, const char *name, Jsonb *document)
-{
-	JsonbValue	value = {.type = jbvBinary};
-
-	value.val.binary.data = &document->root;
-	value.val.binary.len = VARSIZE(document) - VARHDRSZ;
-	push_member(state, name, &value);
-}
-
 /* The publisher's headers, and where in which topic the message was. */
 static Datum
 headers_with_origin(const Delivery *delivery, const Message *message)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = dbos_document_begin();
 	Jsonb	   *origin;
 
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_text(&state, "topic", delivery->topic_name);
-	push_number(&state, "topic_id", message->id);
-	origin = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	dbos_document_text(&state, "topic", delivery->topic_name);
+	dbos_document_number(&state, "topic_id", message->id);
+	origin = dbos_document_end(state);
 	return DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(message->headers), JsonbPGetDatum(origin));
 }
 
@@ -221,37 +176,28 @@ headers_with_origin(const Delivery *delivery, const Message *message)
 static Jsonb *
 task_attributes(const Delivery *delivery, const Message *message)
 {
-	JsonbParseState *state = NULL;
+	JsonbParseState *state = dbos_document_begin();
 	char		sent_at[MAXDATELEN + 1];
 	Jsonb	   *described;
 
 	(void) JsonEncodeDateTime(sent_at, TimestampTzGetDatum(message->sent_at), TIMESTAMPTZOID, NULL);
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_number(&state, "id", message->id);
-	push_text(&state, "topic", delivery->topic_name);
-	push_text(&state, "subscription", delivery->subscription.name);
-	push_text(&state, "sender", GetUserNameFromId(message->sender, true));
-	push_text(&state, "sent_at", sent_at);
-	push_text(&state, "partition_key", message->partition_key == NULL ? NULL : text_to_cstring(message->partition_key));
-	push_document(&state, "headers", message->headers);
+	dbos_document_number(&state, "id", message->id);
+	dbos_document_text(&state, "topic", delivery->topic_name);
+	dbos_document_text(&state, "subscription", delivery->subscription.name);
+	dbos_document_text(&state, "sender", GetUserNameFromId(message->sender, true));
+	dbos_document_text(&state, "sent_at", sent_at);
+	dbos_document_text(&state, "partition_key", message->partition_key == NULL ? NULL : text_to_cstring(message->partition_key));
+	dbos_document_put(&state, "headers", message->headers);
 	if (message->task != 0)
-		push_number(&state, "task", message->task);
-	described = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+		dbos_document_number(&state, "task", message->task);
+	described = dbos_document_end(state);
 
-	state = NULL;
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_document(&state, "message", described);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	state = dbos_document_begin();
+	dbos_document_put(&state, "message", described);
+	return dbos_document_end(state);
 }
 
 /* ---- into a mailbox ---- */
-
-static void
-set_value(TupleTableSlot *slot, enum MessageColumn column, Datum value)
-{
-	slot->tts_values[column] = value;
-	slot->tts_isnull[column] = false;
-}
 
 static int64
 write_message(DbosSegmentWriter *writer, DbosMailbox *mailbox, int32 segment, const Delivery *delivery, const Message *message)
@@ -260,19 +206,19 @@ write_message(DbosSegmentWriter *writer, DbosMailbox *mailbox, int32 segment, co
 	Datum		headers = headers_with_origin(delivery, message);
 	TupleTableSlot *slot = dbos_segment_write_next(writer);
 
-	set_value(slot, MESSAGE_ID, Int64GetDatum(id));
-	set_value(slot, MESSAGE_SENT_AT, TimestampTzGetDatum(message->sent_at));
+	dbos_slot_set(slot, MESSAGE_ID, Int64GetDatum(id));
+	dbos_slot_set(slot, MESSAGE_SENT_AT, TimestampTzGetDatum(message->sent_at));
 	if (message->task != 0)
-		set_value(slot, MESSAGE_TASK_ID, Int64GetDatum(message->task));
-	set_value(slot, MESSAGE_SENDER, ObjectIdGetDatum(message->sender));
-	set_value(slot, MESSAGE_SEGMENT, Int32GetDatum(segment));
-	set_value(slot, MESSAGE_CONTAINER_ID, Int32GetDatum(message->container));
-	set_value(slot, MESSAGE_DELIVERIES, Int32GetDatum(0));
+		dbos_slot_set(slot, MESSAGE_TASK_ID, Int64GetDatum(message->task));
+	dbos_slot_set(slot, MESSAGE_SENDER, ObjectIdGetDatum(message->sender));
+	dbos_slot_set(slot, MESSAGE_SEGMENT, Int32GetDatum(segment));
+	dbos_slot_set(slot, MESSAGE_CONTAINER_ID, Int32GetDatum(message->container));
+	dbos_slot_set(slot, MESSAGE_DELIVERIES, Int32GetDatum(0));
 	if (message->partition_key != NULL)
-		set_value(slot, MESSAGE_PARTITION_KEY, PointerGetDatum(message->partition_key));
-	set_value(slot, MESSAGE_HEADERS, headers);
+		dbos_slot_set(slot, MESSAGE_PARTITION_KEY, PointerGetDatum(message->partition_key));
+	dbos_slot_set(slot, MESSAGE_HEADERS, headers);
 	if (message->body != NULL)
-		set_value(slot, MESSAGE_BODY, JsonbPGetDatum(message->body));
+		dbos_slot_set(slot, MESSAGE_BODY, JsonbPGetDatum(message->body));
 	return id;
 }
 
@@ -320,7 +266,7 @@ static void
 submit_tasks(const Delivery *delivery)
 {
 	DbosTaskDocument *documents = palloc0(sizeof(DbosTaskDocument) * delivery->count);
-	Jsonb	   *nothing = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	Jsonb	   *nothing = dbos_empty_document();
 
 	for (int i = 0; i < delivery->count; i++)
 	{
