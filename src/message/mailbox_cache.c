@@ -310,8 +310,15 @@ remember_members(DbosMailbox *mailbox)
 static bool
 read_mailbox(DbosMailbox *mailbox)
 {
-	Relation	relation = table_open(mailbox->relation, AccessShareLock);
+	/* It may have been dropped, where only its number was kept. */
+	Relation	relation = try_relation_open(mailbox->relation, AccessShareLock);
 	bool		found = false;
+
+	if (relation == NULL)
+	{
+		mailbox->valid = false;
+		return false;
+	}
 
 	/* What is told while we read is not lost: it comes with one of the locks taken below, or later. */
 	mailbox->valid = true;

@@ -148,7 +148,8 @@ SELECT rights.try(39, 'change a view of ours', $$SELECT string_agg(c.relname, ',
 	AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRIGGER')$$);
 SELECT rights.try(40, 'use a sequence of ours', $$SELECT string_agg(c.relname, ', ' ORDER BY 1) FROM pg_class c WHERE relnamespace = 'dbos'::regnamespace AND relkind = 'S'
 	AND CASE WHEN relkind = 'S' THEN has_sequence_privilege(c.oid, 'USAGE, SELECT, UPDATE') END$$);
-SELECT rights.try(41, 'a function of ours that everybody may call', $$SELECT count(*) FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a WHERE pronamespace = 'dbos'::regnamespace AND a.grantee = 0$$);
+-- But the defaults of a mailbox's columns, which ask for the right to INSERT.
+SELECT rights.try(41, 'a function of ours that everybody may call', $$SELECT count(*) FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a WHERE pronamespace = 'dbos'::regnamespace AND a.grantee = 0 AND proname NOT IN ('message_id', 'message_segment')$$);
 SELECT rights.try(42, 'INSERT a task', $$INSERT INTO dbos.task SELECT * FROM dbos.task LIMIT 0$$);
 SELECT rights.try(43, 'make objects in our schema', $$CREATE TABLE dbos.mine (x int)$$);
 SELECT rights.try(44, 'replace a function of ours', $$CREATE OR REPLACE FUNCTION dbos.version() RETURNS text LANGUAGE sql AS 'SELECT 1::text'$$);
