@@ -195,14 +195,16 @@ topic_edges(const DbosMailbox *topic, int64 *oldest, TimestampTz *oldest_at, int
 
 		if (!dbos_segment_edge(&segment, ForwardScanDirection, GetActiveSnapshot(), &id, &sent_at))
 			continue;
+		if (!any)
+			*newest = id;
 		if (!any || id < *oldest)
 		{
 			*oldest = id;
 			*oldest_at = sent_at;
 		}
-		if (dbos_segment_edge(&segment, BackwardScanDirection, GetActiveSnapshot(), &id, &sent_at))
-			*newest = any ? Max(*newest, id) : id;
 		any = true;
+		if (dbos_segment_edge(&segment, BackwardScanDirection, GetActiveSnapshot(), &id, &sent_at))
+			*newest = Max(*newest, id);
 	}
 	PopActiveSnapshot();
 	return any;
