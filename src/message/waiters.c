@@ -141,7 +141,8 @@ dbos_waiter_leave(bool satisfied)
 	slot = dbos_slot_find(waits_for, &number);
 	if (slot != NULL && !waiter->woken)
 		list_remove(slot, self, &wakes);
-	else if (slot != NULL && !satisfied && dbos_slot_has_messages(slot))
+	/* It may have been woken, and have entered the list again, without having looked: then nobody else was. */
+	if (slot != NULL && !satisfied && dbos_slot_has_messages(slot))
 		dbos_slot_choose_waiter(slot, &wakes);
 	waiter->relation = InvalidOid;
 	waits_for = InvalidOid;
