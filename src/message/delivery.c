@@ -108,20 +108,22 @@ dead_headers(const DbosMailbox *mailbox, Datum headers, int64 id, int32 deliveri
 	return DirectFunctionCall2(jsonb_concat, headers, JsonbPGetDatum(dbos_document_end(state)));
 }
 
-static void
-bury(const DbosMailbox *mailbox, HeapTuple row, TupleDesc desc, int32 deliveries)
+/* Locked; NULL when it was dropped: then what was delivered too often stays, undelivered, and dbos.health() says so. */
+static DbosMailbox *
+dead_letter_mailbox(const DbosMailbox *mailbox)
 {
-	DbosMailbox *dead;
+	LockRelationOid(mailbox->dead_letter, RowExclusiveLock);
+	if (get_rel_relkind(mailbox->dead_letter) != RELKIND_PARTITIONED_TABLE)
+		return NULL;
+	return dbos_mailbox_of(mailbox->dead_letter);
+}
+
+static void
+bury(const DbosMailbox *mailbox, DbosMailbox *dead, HeapTuple row, TupleDesc desc, int32 deliveries)
+{
 	MoveScope	move;
 	bool		isnull;
 
-	LockRelationOid(mailbox->dead_letter, RowExclusiveLock);
-	dead = get_rel_relkind(mailbox->dead_letter) == RELKIND_PARTITIONED_TABLE ? dbos_mailbox_of(mailbox->dead_letter) : NULL;
-	if (dead == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("the dead-letter mailbox of \"%s\" does not exist any more", dbos_mailbox_name(mailbox)),
-				errhint("Name another one by dbos.alter_mailbox()."));
 	move_begin(&move, dead, dead->current_segment, 1);
 	move_row(&move, row, dead_headers(mailbox, heap_getattr(row, MESSAGE_HEADERS + 1, desc, &isnull),
 									  DatumGetInt64(heap_getattr(row, MESSAGE_ID + 1, desc, &isnull)), deliveries));
@@ -132,12 +134,13 @@ bury(const DbosMailbox *mailbox, HeapTuple row, TupleDesc desc, int32 deliveries
 void
 dbos_dead_letter_move(DbosMailbox *mailbox, Relation segment, TupleTableSlot *slot)
 {
+	DbosMailbox *dead = dead_letter_mailbox(mailbox);
 	HeapTuple	row = dbos_row_copy(slot);
 	bool		isnull;
 	int32		deliveries = DatumGetInt32(slot_getattr(slot, MESSAGE_DELIVERIES + 1, &isnull));
 
-	if (dbos_row_delete(segment, slot, true) == DBOS_ROW_DELETED)
-		bury(mailbox, row, RelationGetDescr(segment), deliveries);
+	if (dead != NULL && dbos_row_delete(segment, slot, true) == DBOS_ROW_DELETED)
+		bury(mailbox, dead, row, RelationGetDescr(segment), deliveries);
 }
 
 /* ---- counting ---- */
@@ -149,11 +152,12 @@ count_row(DbosMailbox *mailbox, DbosSegmentScan *scan, MoveScope *aside, Timesta
 	HeapTuple	row = dbos_row_copy(scan->slot);
 	bool		isnull;
 	int32		deliveries = DatumGetInt32(slot_getattr(scan->slot, MESSAGE_DELIVERIES + 1, &isnull)) + 1;
+	DbosMailbox *dead = deliveries >= mailbox->max_deliveries ? dead_letter_mailbox(mailbox) : NULL;
 
 	if (dbos_row_delete(scan->relation, scan->slot, true) != DBOS_ROW_DELETED)
 		return;
-	if (deliveries >= mailbox->max_deliveries)
-		bury(mailbox, row, RelationGetDescr(scan->relation), deliveries);
+	if (dead != NULL)
+		bury(mailbox, dead, row, RelationGetDescr(scan->relation), deliveries);
 	else
 	{
 		dbos_aside_put(&aside->writer, row, now, deliveries);

@@ -236,9 +236,8 @@ set_paused(FunctionCallInfo fcinfo, bool paused)
 	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
 	dbos_owner_end(&scope);
 	CacheInvalidateRelcacheByRelid(mailbox->relation);
-	/* Somebody who waits looks again, and has others look when there is more. */
 	if (!paused)
-		dbos_pending_sent(mailbox->relation, DBOS_ANY_SEGMENT, dbos_mailbox_last_id(mailbox), dbos_mailbox_last_id(mailbox));
+		dbos_pending_everything(mailbox);
 }
 
 /* ---- SQL functions ---- */
@@ -296,6 +295,8 @@ dbos_alter_mailbox(PG_FUNCTION_ARGS)
 	}
 	else if (!same)
 		set_deliveries(mailbox->relation, mailbox->dead_letter, fcinfo, 1);
+	/* What was delivered too often may go, or be delivered, now. */
+	dbos_pending_everything(mailbox);
 	if (!PG_ARGISNULL(3))
 		dbos_mailbox_set_channel(mailbox->relation,
 								 PG_GETARG_BOOL(3) ? dbos_channel_name(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX) : NULL);

@@ -114,43 +114,88 @@ dbos_mailbox_state(PG_FUNCTION_ARGS)
 
 /* ---- health ---- */
 
-/* Segments that were filled beyond their limit: nobody could make the next one. */
+/* Whether new messages go to a segment that was filled beyond its limit, or that is not there: nobody could make the next one. */
+static bool
+has_outgrown(const DbosMailbox *mailbox)
+{
+	for (int i = 0; i < mailbox->nsegments; i++)
+		if (mailbox->segments[i].number == mailbox->current_segment)
+			return dbos_segment_pages_of(&mailbox->segments[i]) / GROWN_TOO_FAR > dbos_segment_limit(mailbox);
+	return true;
+}
+
+static bool
+is_in_trouble(Oid relation)
+{
+	DbosMailbox *mailbox = NULL;
+	bool		trouble;
+
+	if (!ConditionalLockRelationOid(relation, AccessShareLock))
+		return false;
+	if (get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE)
+		mailbox = dbos_mailbox_of(relation);
+	trouble = mailbox != NULL && has_outgrown(mailbox);
+	UnlockRelationOid(relation, AccessShareLock);
+	return trouble;
+}
+
 static void
-report_health(DbosReport *rows)
+report_segments(DbosReport *rows)
 {
 	static DbosPlan plan = {
-		.sql = "SELECT relation, current_segment FROM dbos.mailbox",
+		.sql = "SELECT relation FROM dbos.mailbox",
 	};
 	MemoryContext caller = CurrentMemoryContext;
 	DbosOwnerScope scope;
 	char	   *name = NULL;
 	uint64		count;
 
-	/* Objects of an older version do not have it. */
-	if (!OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))))
-		return;
 	dbos_owner_begin(&scope);
 	count = dbos_plan_execute(&plan, NULL, NULL, true, 0);
 	for (uint64 i = 0; i < count && name == NULL; i++)
 	{
+		SPITupleTable *found = SPI_tuptable;
 		bool		isnull;
-		Oid			relation = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		SPITupleTable *rows_read = SPI_tuptable;
-		DbosMailbox *mailbox;
+		Oid			relation = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 1, &isnull));
 
-		if (!ConditionalLockRelationOid(relation, AccessShareLock))
-			continue;
-		mailbox = get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE ? dbos_mailbox_of(relation) : NULL;
-		if (mailbox != NULL && dbos_segment_pages_of(dbos_mailbox_segment(mailbox, mailbox->current_segment)) / GROWN_TOO_FAR >
-			dbos_segment_limit(mailbox))
+		if (is_in_trouble(relation))
 			name = MemoryContextStrdup(caller, dbos_qualified_name(relation));
-		UnlockRelationOid(relation, AccessShareLock);
-		SPI_tuptable = rows_read;
+		SPI_tuptable = found;
 	}
 	dbos_owner_end(&scope);
 	dbos_health_row(rows, "mailbox segments", name == NULL,
 					name == NULL ? NULL : psprintf("%s has outgrown its segment, and has got no other.", name),
 					name == NULL ? NULL : "Its owner needs CREATE on the schema dbos_message, and a process to do it: SELECT dbos.start(); then look into the server's log.");
+}
+
+static void
+report_dead_letters(DbosReport *rows)
+{
+	static DbosPlan plan = {
+		.sql = "SELECT m.relation::pg_catalog.text FROM dbos.mailbox m WHERE m.dead_letter IS NOT NULL AND NOT EXISTS"
+		" (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) m.dead_letter) LIMIT 1",
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	DbosOwnerScope scope;
+	char	   *name = NULL;
+
+	dbos_owner_begin(&scope);
+	if (dbos_plan_execute(&plan, NULL, NULL, true, 1) > 0)
+		name = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	dbos_owner_end(&scope);
+	dbos_health_row(rows, "mailbox dead letters", name == NULL,
+					name == NULL ? NULL : psprintf("The dead-letter mailbox of %s was dropped: what was delivered too often stays, undelivered.", name),
+					name == NULL ? NULL : "SELECT dbos.alter_mailbox('...', dead_letter => '...');");
+}
+
+static void
+report_health(DbosReport *rows)
+{
+	/* Objects of an older version do not have it. */
+	if (!OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))))
+		return;
+	report_segments(rows);
+	report_dead_letters(rows);
 }
 
 /* Whether a container has mailboxes or topics. */

@@ -163,6 +163,7 @@ extern void dbos_message_pending_install(void);
 extern void dbos_pending_sent(Oid relation, int32 segment, int64 lo, int64 hi);
 /* At commit this message is there, whatever the mailbox is. */
 extern void dbos_pending_message(const DbosMailbox *mailbox, int32 segment, int64 id, const text *partition_key);
+extern void dbos_pending_everything(const DbosMailbox *mailbox);
 /* The transaction has taken of a lane: looked from id lo on, and left those from id hi on, of which more may be ready. */
 extern void dbos_pending_lane(Oid relation, int lane, int64 lo, int64 hi, bool more);
 /* The lanes that it has, of which more may be ready: number `at` and where to look; false: there are no more. */

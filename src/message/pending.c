@@ -116,6 +116,27 @@ dbos_pending_message(const DbosMailbox *mailbox, int32 segment, int64 id, const 
 	dbos_lane_set(pending->lanes, dbos_message_lane(partition_key), true);
 }
 
+/* At commit any message of the mailbox may be delivered: what was passed over is looked at again. */
+void
+dbos_pending_everything(const DbosMailbox *mailbox)
+{
+	int64		last = dbos_mailbox_last_id(mailbox);
+
+	if (last == 0)
+		return;
+	dbos_pending_aside(mailbox->relation, DT_NOBEGIN);
+	if (mailbox->options.ordered)
+	{
+		Pending    *pending = append(PENDING_SENT_LANES, mailbox->relation, (DbosIdRange) {.lo = 1, .hi = 1});
+
+		if (pending->lanes == NULL)
+			pending->lanes = MemoryContextAlloc(TopTransactionContext, sizeof(DbosLaneSet));
+		memset(pending->lanes, 0xff, sizeof(DbosLaneSet));
+	}
+	else
+		dbos_pending_sent(mailbox->relation, DBOS_ANY_SEGMENT, 1, last);
+}
+
 void
 dbos_pending_lane(Oid relation, int lane, int64 lo, int64 hi, bool more)
 {

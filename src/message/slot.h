@@ -23,8 +23,8 @@ typedef struct DbosMailboxSlot
 {
 	Oid			database;
 	Oid			relation;		/* InvalidOid: free */
-	int			first_waiter;	/* proc numbers: the one that waits longest */
-	int			last_waiter;
+	int			first_waiter;	/* proc numbers: the one that waits longest, and keeps the clock */
+	int			last_waiter;	/* the next one to be woken */
 	int			work;			/* for the background: DBOS_WORK_... */
 	int			standing;		/* that it does whenever messages come */
 	TimestampTz again_at;		/* when it does so by the clock; DT_NOEND: never */
@@ -94,7 +94,7 @@ typedef struct DbosWakes
 #define DBOS_NO_WAKES {DBOS_NOBODY_WAITS, DBOS_NOBODY_WAITS}
 
 extern void dbos_slot_release(LWLock *lock, DbosWakes wakes);
-/* The one that waits longest is to look, and nobody else; to be given to dbos_slot_release(). */
+/* Somebody who waits is to look, and nobody else; to be given to dbos_slot_release(). */
 extern void dbos_slot_choose_waiter(DbosMailboxSlot *slot, DbosWakes *wakes);
 
 /* ---- work.c: with the lock held; true when the background is to be told after its release ---- */

@@ -171,6 +171,9 @@ dbos_take_row(DbosTaking *taking, DbosSegmentScan *scan)
 	bool		isnull;
 	int32		counted = DatumGetInt32(slot_getattr(slot, MESSAGE_DELIVERIES + 1, &isnull));
 
+	/* What a transaction has sent itself, it receives after its commit. */
+	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data)))
+		return DBOS_ROW_NOT_THERE;
 	if (mailbox->max_deliveries > 0 && failed)
 	{
 		/* Counted by the background before it is delivered again: a count of ours would go with our abort. */

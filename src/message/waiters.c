@@ -81,17 +81,20 @@ list_remove(DbosMailboxSlot *slot, int proc_number, DbosWakes *wakes)
 		dbos_waiter_at(waiter->next)->previous = waiter->previous;
 }
 
-/* The one that waits longest is to look, and nobody else. */
+/*
+ * The one that came last is to look, and nobody else: its process is the one that
+ * the CPU's caches still know, however many wait.
+ */
 void
 dbos_slot_choose_waiter(DbosMailboxSlot *slot, DbosWakes *wakes)
 {
-	int			first = slot->first_waiter;
+	int			last = slot->last_waiter;
 
-	if (first == DBOS_NOBODY_WAITS)
+	if (last == DBOS_NOBODY_WAITS)
 		return;
-	list_remove(slot, first, wakes);
-	dbos_waiter_at(first)->woken = true;
-	wakes->woken = first;
+	list_remove(slot, last, wakes);
+	dbos_waiter_at(last)->woken = true;
+	wakes->woken = last;
 }
 
 /*

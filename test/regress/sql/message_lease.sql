@@ -161,13 +161,15 @@ BEGIN;
 SELECT body FROM dbos.receive('mortal', 10);
 ROLLBACK;
 SELECT body, deliveries > 1 AS again FROM dbos.receive('mortal', 10);
--- Its dead-letter mailbox is dropped: said so, and mended by another.
+-- Its dead-letter mailbox is dropped: health says so, others are delivered, and another one mends it.
 SELECT dbos.alter_mailbox('mortal', 1, 'dead');
 DROP TABLE dead;
 SELECT dbos.send('mortal', '"last"') > 0 AS sent;
 SELECT body FROM dbos.lease('mortal', 1, '1 ms');
 CALL until($$(SELECT visible_at < clock_timestamp() FROM regress_lease.mortal)$$);
-SELECT body FROM dbos.receive('mortal', 1);
+SELECT dbos.send('mortal', '"next"') > 0 AS sent;
+SELECT body FROM dbos.receive('mortal', 10);
+SELECT ok, detail FROM dbos.health() WHERE component = 'mailbox dead letters';
 SELECT dbos.create_mailbox('dead_too');
 SELECT dbos.alter_mailbox('mortal', 1, 'dead_too');
 SELECT body FROM dbos.receive('mortal', 1);
