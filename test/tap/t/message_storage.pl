@@ -142,6 +142,31 @@ is(query("SELECT body FROM dbos.receive('box')"), '"logged"', 'another one is no
 query(q{SELECT dbos.send('fleeting', '2')});
 is(query("SELECT body FROM dbos.receive('fleeting')"), '2', 'and it goes on');
 
+# ---- one transaction over all rooms, killed ----
+
+query(q{SELECT dbos.create_mailbox('replies')});
+query(q{SELECT dbos.create_topic('events')});
+query(q{SELECT dbos.subscribe('events', 'reader')});
+query(q{CREATE FUNCTION work() RETURNS int LANGUAGE sql AS 'SELECT 1'});
+query(q{SELECT dbos.send('box', '"request"')});
+my $rooms = q{SELECT (SELECT count(*) FROM dbos.tasks), (SELECT count(*) FROM box), (SELECT count(*) FROM replies),
+	(SELECT count(*) FROM events), (SELECT last_id FROM dbos.subscriptions)};
+my $before = query($rooms);
+for my $round (1 .. 5)
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	is($session->query_safe(q{
+BEGIN;
+SELECT count(dbos.submit('work')) + count(dbos.send('replies', body)) + count(dbos.publish('events', body)) FROM dbos.receive('box')}),
+		'3', "round $round: a task, a reply and an event for a request");
+	kill 'KILL', $pid;
+	eval { $session->quit };
+	is(query($rooms), $before, 'after a kill nothing of it is in any room');
+}
+is(query(q{SELECT count(*) FROM dbos.read_topic('events', 'reader')}), '0', 'nor for who reads');
+is(query(q{SELECT body FROM dbos.receive('box', 1)}), '"request"', 'and the request is there');
+
 # ---- a backlog of any length ----
 
 my $backlog = $torture ? 5_000_000 : 100_000;
