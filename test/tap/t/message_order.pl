@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 my $torture = $ENV{DBOS_TORTURE};
-my $messages = $torture ? 40000 : 4000;    # of all keys
+my $messages = $torture ? 80000 : 8000;    # of all keys
 my $keys = 40;
 my $kills = $torture ? 200 : 20;
 my $receivers = 6;
@@ -89,8 +89,8 @@ sub query
 sub session
 {
 	my ($sql) = @_;
-	my ($in, $out, $err) = ($sql, '', '');
-	return start(['psql', '-X', '-q', '-d', $node->connstr('postgres')], '<', \$in, '>', \$out, '2>', \$err);
+	my ($out, $err) = ('', '');
+	return start(['psql', '-X', '-q', '-d', $node->connstr('postgres'), '-c', $sql], '>', \$out, '2>', \$err);
 }
 
 is($node->safe_psql('postgres', "SELECT dbos.send('o', '1', 'led') > 0"), 't', 'a message is sent');
@@ -113,7 +113,7 @@ my @receivers = map { session('CALL receive_all();') } 1 .. $receivers;
 my $killed = 0;
 for (1 .. $kills)
 {
-	sleep(0.05);
+	sleep(0.01);
 	my $victim = query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL receive_all%' ORDER BY random() LIMIT 1");
 	if ($victim)
 	{
@@ -130,6 +130,7 @@ for (1 .. $kills)
 eval { finish($_) } for @receivers;
 # What is left, without kills.
 query('CALL receive_all()') while query('SELECT count(*) FROM o') > 0;
+cmp_ok($killed, '>', 0, 'somebody was killed');
 is(query('SELECT count(*) FROM violation'), '0', "nothing came out of order, with $killed kills")
   or diag(query('SELECT * FROM violation LIMIT 20'));
 is(query("SELECT count(*) FROM progress WHERE key LIKE 'key %' AND last <> $each"), '0', 'and everything came');
