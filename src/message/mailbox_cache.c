@@ -277,6 +277,25 @@ read_row(DbosMailbox *mailbox)
 }
 
 /* Of the ids. */
+/*
+ * The row of a mailbox that gets a new segment is seen a moment before the segment is: until
+ * we are told of that, messages go to the last one that we know, which does no harm.
+ */
+static void
+settle_current_segment(DbosMailbox *mailbox)
+{
+	int32		last = mailbox->current_segment;
+
+	for (int i = 0; i < mailbox->nsegments; i++)
+	{
+		if (mailbox->segments[i].number == mailbox->current_segment)
+			return;
+		if (mailbox->segments[i].number != DBOS_ASIDE_SEGMENT)
+			last = mailbox->segments[i].number;
+	}
+	mailbox->current_segment = last;
+}
+
 static Oid
 owned_sequence(Oid relation)
 {
@@ -331,6 +350,7 @@ read_mailbox(DbosMailbox *mailbox)
 		mailbox->sequence = owned_sequence(mailbox->relation);
 		mailbox->plain = is_plain(relation);
 		read_segments(mailbox, relation);
+		settle_current_segment(mailbox);
 		remember_members(mailbox);
 		found = true;
 	}

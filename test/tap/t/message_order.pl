@@ -122,6 +122,8 @@ for (1 .. $kills)
 	}
 	for my $i (0 .. $#receivers)
 	{
+		# What has ended is noticed by this.
+		eval { $receivers[$i]->pump_nb };
 		next if $receivers[$i]->pumpable;
 		eval { finish($receivers[$i]) };
 		$receivers[$i] = session('CALL receive_all();');
