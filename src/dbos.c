@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "dbos/file.h"
 #include "dbos/host.h"
 #include "dbos/kernel.h"
 #include "dbos/message.h"
@@ -25,6 +26,7 @@ _PG_init(void)
 	dbos_host_register();
 	dbos_task_register();
 	dbos_message_register();
+	dbos_file_register();
 	if (process_shared_preload_libraries_in_progress)
 		dbos_shared_install_hooks();
 }

@@ -34,6 +34,10 @@
 #define ERRCODE_DBOS_DEADLINE			MAKE_SQLSTATE('D', 'B', '0', '0', '6')
 #define ERRCODE_DBOS_VERSION_MISMATCH	MAKE_SQLSTATE('D', 'B', '0', '0', '7')
 #define ERRCODE_DBOS_PAUSED_COPY		MAKE_SQLSTATE('D', 'B', '0', '0', '8')
+#define ERRCODE_DBOS_NOT_A_DIRECTORY	MAKE_SQLSTATE('D', 'B', '0', '0', '9')
+#define ERRCODE_DBOS_IS_A_DIRECTORY		MAKE_SQLSTATE('D', 'B', '0', '1', '0')
+#define ERRCODE_DBOS_NOT_EMPTY			MAKE_SQLSTATE('D', 'B', '0', '1', '1')
+#define ERRCODE_DBOS_TOO_MANY_LINKS		MAKE_SQLSTATE('D', 'B', '0', '1', '2')
 
 /* ---- settings.c: every setting of dbos, each with the reason why it exists ---- */
 

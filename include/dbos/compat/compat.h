@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
@@ -195,6 +196,25 @@ dbos_backend_status(int number)
 #else
 	return pgstat_fetch_stat_local_beentry(number);
 #endif
+}
+
+/* PostgreSQL 16 says which indexes an update concerns.  Goes with 15. */
+static inline TM_Result
+dbos_tuple_update(Relation relation, ItemPointer tid, TupleTableSlot *slot, CommandId command,
+				  Snapshot snapshot, bool wait, bool *moved)
+{
+	TM_FailureData failure;
+	LockTupleMode mode;
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes update;
+
+	result = table_tuple_update(relation, tid, slot, command, snapshot, InvalidSnapshot, wait, &failure, &mode, &update);
+	*moved = result == TM_Ok && update == TU_All;
+#else
+	result = table_tuple_update(relation, tid, slot, command, snapshot, InvalidSnapshot, wait, &failure, &mode, moved);
+#endif
+	return result;
 }
 
 #endif							/* DBOS_COMPAT_H */

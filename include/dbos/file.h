@@ -1,0 +1,52 @@
+/*
+ * file.h
+ *	  Files: inodes, names and content, as a server of a mount and the SQL functions use them.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef DBOS_FILE_H
+#define DBOS_FILE_H
+
+#include "postgres.h"
+
+#include "storage/itemptr.h"
+#include "utils/snapshot.h"
+
+/* Names of at most that many bytes. */
+#define DBOS_NAME_MAX 255
+
+/* Bytes that are no text: anything but zero bytes and slashes. */
+typedef struct DbosName
+{
+	const char *bytes;
+	int			length;
+} DbosName;
+
+/* A file, directory or symbolic link, as it is in its row. */
+typedef struct DbosInode
+{
+	int64		number;
+	int32		died;			/* from that epoch on the row is no more valid */
+	int32		born;			/* from that one on it is */
+	int32		file_system;
+	int32		mode;			/* as of stat(2) */
+	Oid			owner;
+	Oid			group;
+	int32		links;
+	int64		size;
+	int64		created;		/* nanoseconds since 1970, as the three below */
+	int64		modified;
+	int64		changed;
+	int64		accessed;
+	char		storage;		/* of a directory: of what is created in it */
+	Oid			large_object;
+	bool		checksum_known;
+	uint32		checksum;		/* CRC-32C of the content */
+	const char *content;		/* what is stored in the row: content, or target of a symbolic link */
+	int			content_length;
+	ItemPointerData tid;
+} DbosInode;
+
+extern void dbos_file_register(void);
+
+#endif							/* DBOS_FILE_H */

@@ -1,0 +1,290 @@
+/*
+ * content_functions.c
+ *	  SQL functions that read and write the content of files.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "names.h"
+
+PG_FUNCTION_INFO_V1(dbos_write_file);
+PG_FUNCTION_INFO_V1(dbos_write_at);
+PG_FUNCTION_INFO_V1(dbos_truncate_file);
+PG_FUNCTION_INFO_V1(dbos_read_file);
+PG_FUNCTION_INFO_V1(dbos_read_text);
+PG_FUNCTION_INFO_V1(dbos_copy_file);
+
+#define FILE_MODE (S_IFREG | 0666)
+/* The most that a value can have. */
+#define VALUE_MAX (MaxAllocSize - VARHDRSZ)
+
+/* ---- writing ---- */
+
+static void
+require_file(const DbosPath *path)
+{
+	if (S_ISDIR(path->inode.mode))
+		dbos_is_a_directory(path->given);
+	if (!S_ISREG(path->inode.mode))
+		dbos_not_a_file(path->given);
+}
+
+static bool
+write_once(text *given, const DbosContent *content, bool create, DbosInode *inode, Snapshot *snapshot)
+{
+	DbosPath	path;
+	int64		old_size;
+
+	dbos_path_find(given, FOLLOW_LAST, *snapshot, &path);
+	if (!path.found)
+	{
+		bool		made;
+
+		if (!create)
+			dbos_no_such_file(given);
+		made = dbos_node_make(&path, FILE_MODE, content, snapshot);
+		*inode = path.inode;
+		return made;
+	}
+	require_file(&path);
+	dbos_file_demand(&path.inode, MAY_WRITE, given);
+	old_size = path.inode.size;
+	if (!dbos_content_write(&path.inode, content, snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	dbos_usage_charge(&path.inode, path.inode.size - old_size);
+	*inode = path.inode;
+	return true;
+}
+
+/* Writes to the file, which is made where that is allowed and it is missing; inode: as it is afterwards. */
+static void
+write_content(text *given, const DbosContent *content, bool create, DbosInode *inode)
+{
+	Snapshot	snapshot = dbos_view_begin();
+
+	if (create)
+		snapshot = dbos_root_make(snapshot);
+	while (!write_once(given, content, create, inode, &snapshot))
+		snapshot = dbos_view_renew();
+	dbos_view_end();
+	dbos_changed();
+}
+
+/* dbos.write_file(path text, data bytea, append boolean) → size afterwards; and write_text(), for text */
+Datum
+dbos_write_file(PG_FUNCTION_ARGS)
+{
+	struct varlena *data = PG_GETARG_VARLENA_PP(1);
+	DbosContent content = {
+		.how = PG_GETARG_BOOL(2) ? WRITE_APPEND : WRITE_REPLACE, .bytes = VARDATA_ANY(data), .length = VARSIZE_ANY_EXHDR(data)
+	};
+	DbosInode	inode;
+
+	PreventCommandIfReadOnly("dbos.write_file()");
+	write_content(PG_GETARG_TEXT_PP(0), &content, true, &inode);
+	PG_RETURN_INT64(inode.size);
+}
+
+/* dbos.write_at(path text, start bigint, data bytea) → size afterwards */
+Datum
+dbos_write_at(PG_FUNCTION_ARGS)
+{
+	bytea	   *data = PG_GETARG_BYTEA_PP(2);
+	DbosContent content = {
+		.how = WRITE_AT, .start = PG_GETARG_INT64(1), .bytes = VARDATA_ANY(data), .length = VARSIZE_ANY_EXHDR(data)
+	};
+	DbosInode	inode;
+
+	PreventCommandIfReadOnly("dbos.write_at()");
+	write_content(PG_GETARG_TEXT_PP(0), &content, false, &inode);
+	PG_RETURN_INT64(inode.size);
+}
+
+static bool
+truncate_once(text *given, int64 size, Snapshot *snapshot)
+{
+	DbosPath	path;
+	int64		old_size;
+
+	dbos_path_require(given, FOLLOW_LAST, *snapshot, &path);
+	require_file(&path);
+	dbos_file_demand(&path.inode, MAY_WRITE, given);
+	old_size = path.inode.size;
+	if (!dbos_content_truncate(&path.inode, size, snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	dbos_usage_charge(&path.inode, size - old_size);
+	return true;
+}
+
+/* dbos.truncate_file(path text, size bigint) */
+Datum
+dbos_truncate_file(PG_FUNCTION_ARGS)
+{
+	Snapshot	snapshot;
+
+	PreventCommandIfReadOnly("dbos.truncate_file()");
+	snapshot = dbos_view_begin();
+	while (!truncate_once(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(1), &snapshot))
+		snapshot = dbos_view_renew();
+	dbos_view_end();
+	dbos_changed();
+	PG_RETURN_VOID();
+}
+
+/* ---- reading ---- */
+
+/* What of [start, start + length) is in the file; NULL length: up to its end. */
+static struct varlena *
+read_content(FunctionCallInfo fcinfo, DbosInode *inode)
+{
+	text	   *given = PG_GETARG_TEXT_PP(0);
+	int64		start = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+	int64		length = PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT64(2);
+	DbosPath	path;
+	struct varlena *result;
+
+	if (start < 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("start must not be negative"));
+	if (length < 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("length must not be negative"));
+	dbos_path_require(given, FOLLOW_LAST, GetActiveSnapshot(), &path);
+	require_file(&path);
+	dbos_file_demand(&path.inode, MAY_READ, given);
+	length = Min(length, Max(path.inode.size - start, 0));
+	if (length > VALUE_MAX)
+		ereport(ERROR,
+				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("cannot read " INT64_FORMAT " bytes of file \"%s\" at once", length, text_to_cstring(given)),
+				errhint("Read it in parts, by start and length."));
+	result = palloc(VARHDRSZ + length);
+	SET_VARSIZE(result, VARHDRSZ + length);
+	dbos_content_read(&path.inode, start, VARDATA(result), length, GetActiveSnapshot(), FOREVER);
+	*inode = path.inode;
+	return result;
+}
+
+/* dbos.read_file(path text, start bigint, length bigint) → bytea */
+Datum
+dbos_read_file(PG_FUNCTION_ARGS)
+{
+	DbosInode	inode;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(read_content(fcinfo, &inode));
+}
+
+/* dbos.read_text(path text) → text */
+Datum
+dbos_read_text(PG_FUNCTION_ARGS)
+{
+	LOCAL_FCINFO(whole, 3);
+	DbosInode	inode;
+	text	   *result;
+
+	InitFunctionCallInfoData(*whole, fcinfo->flinfo, 3, InvalidOid, NULL, NULL);
+	whole->args[0].value = PG_GETARG_DATUM(0);
+	whole->args[0].isnull = false;
+	whole->args[1].isnull = whole->args[2].isnull = true;
+	result = read_content(whole, &inode);
+	(void) pg_verifymbstr(VARDATA(result), VARSIZE(result) - VARHDRSZ, false);
+	PG_RETURN_TEXT_P(result);
+}
+
+/* ---- copying ---- */
+
+static bool
+copy_once(text *given, text *new_given, Snapshot *snapshot)
+{
+	DbosPath	from;
+	DbosPath	to;
+	DbosContent content = {.how = WRITE_REPLACE, .bytes = ""};
+	int64		old_size;
+
+	dbos_path_require(given, FOLLOW_LAST, *snapshot, &from);
+	require_file(&from);
+	dbos_file_demand(&from.inode, MAY_READ, given);
+	/* Its chunks are not to be freed meanwhile, nor overwritten. */
+	if (!dbos_inode_lock(&from.inode, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	dbos_path_find(new_given, FOLLOW_LAST, *snapshot, &to);
+	if (from.inode.storage == STORAGE_INLINE)
+	{
+		content.bytes = from.inode.content != NULL ? from.inode.content : "";
+		content.length = from.inode.size;
+	}
+	if (!to.found)
+	{
+		if (!dbos_node_make(&to, FILE_MODE & (from.inode.mode | ~0777), &content, snapshot))
+			return false;
+		*snapshot = dbos_view_renew();
+	}
+	else
+	{
+		require_file(&to);
+		if (to.inode.number == from.inode.number)
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("\"%s\" and \"%s\" are the same file", text_to_cstring(given), text_to_cstring(new_given)));
+		dbos_file_demand(&to.inode, MAY_WRITE, new_given);
+		old_size = to.inode.size;
+		if (!dbos_content_write(&to.inode, &content, snapshot))
+		{
+			dbos_conflict();
+			return false;
+		}
+		dbos_usage_charge(&to.inode, to.inode.size - old_size);
+		dbos_changed();
+		*snapshot = dbos_view_renew();
+	}
+	if (from.inode.storage == STORAGE_INLINE)
+		return true;
+	/* The copy, which is empty and ours, gets the content of the other. */
+	if (!dbos_inode_read(to.inode.number, *snapshot, FOREVER, &to.inode))
+		dbos_no_such_file(new_given);
+	to.inode.storage = from.inode.storage;
+	to.inode.content = NULL;
+	to.inode.size = from.inode.size;
+	to.inode.checksum = from.inode.checksum;
+	to.inode.checksum_known = from.inode.checksum_known;
+	if (!dbos_inode_update(&to.inode, *snapshot))
+		elog(ERROR, "copy of a file was changed by somebody else");
+	dbos_storage_of(&from.inode)->share(&from.inode, &to.inode, *snapshot);
+	dbos_usage_charge(&to.inode, to.inode.size);
+	return true;
+}
+
+/* dbos.copy(path text, new_path text) */
+Datum
+dbos_copy_file(PG_FUNCTION_ARGS)
+{
+	Snapshot	snapshot;
+
+	PreventCommandIfReadOnly("dbos.copy()");
+	snapshot = dbos_view_begin();
+	while (!copy_once(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), &snapshot))
+		snapshot = dbos_view_renew();
+	dbos_view_end();
+	dbos_changed();
+	PG_RETURN_VOID();
+}

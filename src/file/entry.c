@@ -1,0 +1,276 @@
+/*
+ * entry.c
+ *	  Rows of dbos.directory_entry: a name in a directory, and which inode it is of.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "file.h"
+
+static bytea *
+name_datum(DbosName name)
+{
+	bytea	   *datum = palloc(VARHDRSZ + name.length);
+
+	SET_VARSIZE(datum, VARHDRSZ + name.length);
+	memcpy(VARDATA(datum), name.bytes, name.length);
+	return datum;
+}
+
+/* name points into the slot's row. */
+static void
+fill(DbosTable *table, DbosEntry *entry)
+{
+	bytea	   *name;
+
+	slot_getallattrs(table->slot);
+	entry->parent = DatumGetInt64(table->slot->tts_values[ENTRY_PARENT]);
+	entry->child = DatumGetInt64(table->slot->tts_values[ENTRY_CHILD]);
+	entry->died = DatumGetInt32(table->slot->tts_values[ENTRY_DIED]);
+	entry->born = DatumGetInt32(table->slot->tts_values[ENTRY_BORN]);
+	entry->kind = DatumGetInt32(table->slot->tts_values[ENTRY_KIND]);
+	name = DatumGetByteaPP(table->slot->tts_values[ENTRY_NAME]);
+	entry->name.bytes = VARDATA_ANY(name);
+	entry->name.length = VARSIZE_ANY_EXHDR(name);
+	entry->tid = table->slot->tts_tid;
+}
+
+static void
+form(const DbosEntry *entry, Datum *values, bool *nulls)
+{
+	memset(nulls, false, sizeof(bool) * ENTRY_COLUMNS);
+	values[ENTRY_PARENT] = Int64GetDatum(entry->parent);
+	values[ENTRY_CHILD] = Int64GetDatum(entry->child);
+	values[ENTRY_DIED] = Int32GetDatum(entry->died);
+	values[ENTRY_BORN] = Int32GetDatum(entry->born);
+	values[ENTRY_KIND] = Int32GetDatum(entry->kind);
+	values[ENTRY_NAME] = PointerGetDatum(name_datum(entry->name));
+}
+
+/* ---- one name ---- */
+
+/* As it is in that epoch; FOREVER: as it is now.  The name is the one that was asked for. */
+bool
+dbos_entry_find(int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch, DbosEntry *entry)
+{
+	Datum		key[3] = {Int64GetDatum(parent), PointerGetDatum(name_datum(name)), Int32GetDatum(at_epoch)};
+	DbosTable	table;
+	bool		found;
+
+	dbos_table_open(&table, TABLE_ENTRY, AccessShareLock);
+	if (at_epoch == FOREVER)
+		found = dbos_table_find(&table, 0, snapshot, key, 3);
+	else
+	{
+		key[2] = Int32GetDatum(at_epoch + 1);
+		found = dbos_table_find_from(&table, 0, snapshot, key, 3) && DatumGetInt32(dbos_column(&table, ENTRY_BORN)) <= at_epoch;
+	}
+	if (found)
+	{
+		fill(&table, entry);
+		entry->name = name;
+	}
+	dbos_table_close(&table);
+	return found;
+}
+
+/* Nobody who writes in a later epoch may have had that name: both would be in the snapshot. */
+static void
+check_epoch(int64 parent, DbosName name)
+{
+	Datum		key[3] = {Int64GetDatum(parent), PointerGetDatum(name_datum(name)), Int32GetDatum(dbos_epoch() + 1)};
+	DbosTable	table;
+	bool		passed;
+
+	if (dbos_epoch_is_last())
+		return;
+	dbos_table_open(&table, TABLE_ENTRY, AccessShareLock);
+	passed = dbos_table_find_from(&table, 0, GetActiveSnapshot(), key, 3) && DatumGetInt32(dbos_column(&table, ENTRY_DIED)) != FOREVER;
+	dbos_table_close(&table);
+	if (passed)
+		dbos_epoch_passed();
+}
+
+/* False: the name is there, or somebody is about to make it. */
+bool
+dbos_entry_insert(DbosEntry *entry)
+{
+	DbosTable	table;
+	Datum		values[ENTRY_COLUMNS];
+	bool		nulls[ENTRY_COLUMNS];
+	bool		done;
+
+	entry->died = FOREVER;
+	entry->born = dbos_epoch();
+	check_epoch(entry->parent, entry->name);
+	form(entry, values, nulls);
+	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
+	done = dbos_table_insert(&table, values, nulls, UNIQUE_TELL);
+	dbos_table_close(&table);
+	return done;
+}
+
+/* Until nobody is about to make or remove that name. */
+void
+dbos_entry_await(int64 parent, DbosName name)
+{
+	Datum		key[3] = {Int64GetDatum(parent), PointerGetDatum(name_datum(name)), Int32GetDatum(FOREVER)};
+	DbosTable	table;
+	TransactionId other;
+
+	dbos_table_open(&table, TABLE_ENTRY, AccessShareLock);
+	do
+	{
+		SnapshotData dirty;
+		DbosTableScan scan;
+
+		other = InvalidTransactionId;
+		InitDirtySnapshot(dirty);
+		dbos_scan_begin(&scan, &table, 0, &dirty, key, 3, false);
+		while (!TransactionIdIsValid(other) && dbos_scan_next(&scan))
+			other = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
+		dbos_scan_end(&scan);
+		if (TransactionIdIsValid(other))
+			XactLockTableWait(other, NULL, NULL, XLTW_None);
+	} while (TransactionIdIsValid(other));
+	dbos_table_close(&table);
+}
+
+/* A name that somebody has made at the same time is the same error as one that was there. */
+static void
+name_taken(void *arg)
+{
+	DbosName   *name = arg;
+
+	if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
+		return;
+	errcode(ERRCODE_DUPLICATE_FILE);
+	errmsg("file \"%s\" already exists", text_to_cstring(dbos_name_text(*name)));
+	errdetail("It was made at the same time.");
+}
+
+static bool
+update(DbosEntry *entry, Snapshot snapshot)
+{
+	DbosTable	table;
+	Datum		values[ENTRY_COLUMNS];
+	bool		nulls[ENTRY_COLUMNS];
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = name_taken, .arg = &entry->name};
+	bool		done;
+
+	form(entry, values, nulls);
+	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
+	error_context_stack = &callback;
+	done = dbos_table_update(&table, &entry->tid, values, nulls, snapshot, UPDATE_KEY);
+	error_context_stack = callback.previous;
+	dbos_table_close(&table);
+	return done;
+}
+
+/* False: the name was removed or moved since it was read. */
+bool
+dbos_entry_delete(DbosEntry *entry, Snapshot snapshot)
+{
+	DbosTable	table;
+	bool		done;
+
+	if (entry->born > dbos_epoch())
+		dbos_epoch_passed();
+	if (dbos_seen_by_snapshot(entry->born, dbos_epoch()))
+	{
+		DbosEntry	ended = *entry;
+
+		ended.died = dbos_epoch();
+		return update(&ended, snapshot);
+	}
+	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
+	done = dbos_table_delete(&table, &entry->tid, snapshot);
+	dbos_table_close(&table);
+	return done;
+}
+
+/* The same; raises when somebody makes the new name at the same time. */
+bool
+dbos_entry_move(DbosEntry *entry, int64 parent, DbosName name, Snapshot snapshot)
+{
+	DbosEntry	moved = *entry;
+
+	if (entry->born > dbos_epoch())
+		dbos_epoch_passed();
+	check_epoch(parent, name);
+	moved.parent = parent;
+	moved.name = name;
+	if (!dbos_seen_by_snapshot(entry->born, dbos_epoch()))
+		return update(&moved, snapshot);
+	if (!dbos_entry_delete(entry, snapshot))
+		return false;
+	if (!dbos_entry_insert(&moved))
+		dbos_file_exists(dbos_name_text(name));
+	return true;
+}
+
+/* ---- all names of a directory, all names of an inode ---- */
+
+void
+dbos_entry_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch)
+{
+	Datum		key = Int64GetDatum(parent);
+
+	scan->at_epoch = at_epoch;
+	dbos_table_open(&scan->table, TABLE_ENTRY, AccessShareLock);
+	dbos_scan_begin(&scan->scan, &scan->table, 0, snapshot, &key, 1, false);
+}
+
+void
+dbos_parents_scan_begin(DbosEntryScan *scan, int64 child, Snapshot snapshot, int32 at_epoch)
+{
+	Datum		key = Int64GetDatum(child);
+
+	scan->at_epoch = at_epoch;
+	dbos_table_open(&scan->table, TABLE_ENTRY, AccessShareLock);
+	dbos_scan_begin(&scan->scan, &scan->table, 1, snapshot, &key, 1, false);
+}
+
+/* In the order of the bytes of the names; the name lives until the next. */
+bool
+dbos_entry_scan_next(DbosEntryScan *scan, DbosEntry *entry)
+{
+	while (dbos_scan_next(&scan->scan))
+	{
+		fill(&scan->table, entry);
+		if (scan->at_epoch == FOREVER ? entry->died == FOREVER : entry->born <= scan->at_epoch && entry->died > scan->at_epoch)
+			return true;
+	}
+	return false;
+}
+
+void
+dbos_entry_scan_end(DbosEntryScan *scan)
+{
+	dbos_scan_end(&scan->scan);
+	dbos_table_close(&scan->table);
+}
+
+/*
+ * Whether there is a name in that directory, or somebody has made one who may commit.  For who has
+ * deleted the directory; see dbos_inode_remains().
+ */
+bool
+dbos_directory_used(int64 directory)
+{
+	DbosEntryScan scan;
+	DbosEntry	entry;
+	SnapshotData dirty;
+	bool		used;
+
+	InitDirtySnapshot(dirty);
+	dbos_entry_scan_begin(&scan, directory, &dirty, FOREVER);
+	used = dbos_entry_scan_next(&scan, &entry);
+	dbos_entry_scan_end(&scan);
+	return used;
+}

@@ -1,0 +1,15 @@
+/*
+ * file.c
+ *	  The file room registers.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "file.h"
+
+void
+dbos_file_register(void)
+{
+	dbos_usage_install();
+}

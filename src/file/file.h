@@ -1,0 +1,353 @@
+/*
+ * file.h
+ *	  What the files of the file room share; what others may call is in include/dbos/file.h.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef FILE_H
+#define FILE_H
+
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+
+#include "dbos/file.h"
+#include "dbos/kernel.h"
+
+/* ---- table.c: our tables, by heap and index, without the executor ---- */
+
+typedef enum DbosTableName
+{
+	TABLE_FILE_SYSTEM,
+	TABLE_INODE,
+	TABLE_ENTRY,
+	TABLE_EXTENT,
+	TABLE_CHUNK,
+	TABLE_CHUNK_TAIL,
+	TABLE_XATTR,
+	TABLE_SNAPSHOT,
+	TABLE_CHANGE,
+	TABLE_USAGE,
+	TABLE_FREED
+} DbosTableName;
+
+typedef struct DbosTableShape DbosTableShape;
+
+typedef struct DbosTable
+{
+	const DbosTableShape *shape;
+	Relation	heap;
+	TupleTableSlot *slot;		/* the row that was found last */
+} DbosTable;
+
+typedef struct DbosTableScan
+{
+	DbosTable  *table;
+	Relation	index;
+	IndexScanDesc scan;
+	ScanKeyData keys[3];
+} DbosTableScan;
+
+typedef enum DbosUnique
+{
+	UNIQUE_RAISE,				/* somebody else's row with that key is an error */
+	UNIQUE_TELL					/* it is told, and our row is gone again */
+} DbosUnique;
+
+extern void dbos_table_open(DbosTable *table, DbosTableName name, LOCKMODE lock);
+extern void dbos_table_close(DbosTable *table);
+
+/* Rows whose first columns in that index are these; of the last of them those that are at least that. */
+extern void dbos_scan_begin(DbosTableScan *scan, DbosTable *table, int index, Snapshot snapshot,
+							const Datum *key, int nkeys, bool last_at_least);
+extern bool dbos_scan_next(DbosTableScan *scan);
+extern bool dbos_scan_previous(DbosTableScan *scan);
+extern void dbos_scan_end(DbosTableScan *scan);
+extern bool dbos_table_find(DbosTable *table, int index, Snapshot snapshot, const Datum *key, int nkeys);
+extern bool dbos_table_find_from(DbosTable *table, int index, Snapshot snapshot, const Datum *key, int nkeys);
+
+extern bool dbos_table_insert(DbosTable *table, const Datum *values, const bool *nulls, DbosUnique unique);
+extern void dbos_table_insert_many(DbosTable *table, TupleTableSlot **slots, int count);
+
+typedef enum DbosUpdate
+{
+	UPDATE,						/* no column of a unique key changes */
+	UPDATE_KEY,					/* one does; somebody else's row with the new key is an error */
+	UPDATE_IF_FREE				/* as the first, unless somebody else has the row locked */
+} DbosUpdate;
+
+/* False: somebody else has changed or deleted the row, or has it locked. */
+extern bool dbos_table_update(DbosTable *table, ItemPointer tid, const Datum *values, const bool *nulls,
+							  Snapshot snapshot, DbosUpdate how);
+extern bool dbos_table_delete(DbosTable *table, ItemPointer tid, Snapshot snapshot);
+extern bool dbos_table_lock(DbosTable *table, ItemPointer tid, Snapshot snapshot);
+extern Datum dbos_column(DbosTable *table, int column);	/* of the slot; not for nulls */
+
+/* ---- view.c: the snapshot by which an operation reads ---- */
+
+/*
+ * A function that writes sees all that its transaction has done, and, unless the
+ * isolation level says otherwise, all that has been committed by now.  A function that
+ * only reads sees what its statement sees.
+ */
+extern Snapshot dbos_view_begin(void);
+extern Snapshot dbos_view_renew(void);
+extern void dbos_view_end(void);
+extern void dbos_changed(void); /* what was written is seen from here on */
+
+/* After a row was found changed by somebody else. */
+extern void dbos_conflict(void);
+
+/* ---- epoch.c: from which snapshot on a row is valid ---- */
+
+#define FOREVER PG_INT32_MAX
+
+extern int32 dbos_epoch(void);
+extern bool dbos_epoch_is_last(void);
+extern bool dbos_seen_by_snapshot(int32 born, int32 died);
+extern int32 dbos_epoch_next(void);
+extern void dbos_epoch_wait(int32 epoch);
+extern pg_noreturn void dbos_epoch_passed(void);
+
+/* ---- inode.c ---- */
+
+typedef enum InodeColumn
+{
+	INODE_NUMBER, INODE_DIED, INODE_BORN, INODE_FILE_SYSTEM, INODE_MODE, INODE_OWNER, INODE_GROUP, INODE_LINKS,
+	INODE_SIZE, INODE_CREATED, INODE_MODIFIED, INODE_CHANGED, INODE_ACCESSED, INODE_STORAGE,
+	INODE_LARGE_OBJECT, INODE_CHECKSUM, INODE_CONTENT,
+	INODE_COLUMNS
+} InodeColumn;
+
+/* The root of the root container, made by the install script. */
+#define DBOS_ROOT_INODE 1
+
+#define STORAGE_INLINE 'i'
+#define STORAGE_CHUNK 'c'
+#define STORAGE_LARGE_OBJECT 'l'
+
+/* As long as a row with that much takes half a page or less, or has one to itself. */
+#define INLINE_MAX 4096
+
+extern bool dbos_inode_read(int64 number, Snapshot snapshot, int32 at_epoch, DbosInode *inode);
+extern void dbos_inode_fill(DbosTable *table, DbosInode *inode);
+extern int64 dbos_inode_number(void);
+extern void dbos_inode_insert(DbosInode *inode);
+extern bool dbos_inode_update(DbosInode *inode, Snapshot snapshot);
+extern bool dbos_inode_delete(DbosInode *inode, Snapshot snapshot);
+extern bool dbos_inode_touch(DbosInode *inode, Snapshot snapshot);
+extern bool dbos_inode_lock(DbosInode *inode, Snapshot snapshot);
+extern bool dbos_inode_remains(int64 number);
+extern int64 dbos_file_now(void);
+extern TimestampTz dbos_file_timestamp(int64 nanoseconds);
+
+/* ---- entry.c ---- */
+
+typedef enum EntryColumn
+{
+	ENTRY_PARENT, ENTRY_CHILD, ENTRY_DIED, ENTRY_BORN, ENTRY_KIND, ENTRY_NAME,
+	ENTRY_COLUMNS
+} EntryColumn;
+
+typedef struct DbosEntry
+{
+	int64		parent;
+	int64		child;
+	int32		died;
+	int32		born;
+	int32		kind;			/* S_IFMT of the child's mode, shifted by 12 */
+	DbosName	name;
+	ItemPointerData tid;
+} DbosEntry;
+
+typedef struct DbosEntryScan
+{
+	DbosTable	table;
+	DbosTableScan scan;
+	int32		at_epoch;
+} DbosEntryScan;
+
+extern bool dbos_entry_find(int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch, DbosEntry *entry);
+extern bool dbos_entry_insert(DbosEntry *entry);
+extern bool dbos_entry_move(DbosEntry *entry, int64 parent, DbosName name, Snapshot snapshot);
+extern bool dbos_entry_delete(DbosEntry *entry, Snapshot snapshot);
+extern void dbos_entry_await(int64 parent, DbosName name);
+extern bool dbos_directory_used(int64 directory);
+extern void dbos_entry_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch);
+extern void dbos_parents_scan_begin(DbosEntryScan *scan, int64 child, Snapshot snapshot, int32 at_epoch);
+extern bool dbos_entry_scan_next(DbosEntryScan *scan, DbosEntry *entry);
+extern void dbos_entry_scan_end(DbosEntryScan *scan);
+
+/* ---- usage.c: what is in a directory, of whom, by differences that commits add ---- */
+
+typedef struct DbosUsage
+{
+	int64		directory;
+	Oid			owner;
+	int64		names;			/* in the directory, but for those of directories */
+	int64		directories;	/* in the directory */
+	int64		bytes;			/* of what the names are of */
+	int64		files;			/* of the owner, each once however many names it has; no directories */
+	int64		file_bytes;		/* of those */
+	int64		modified;		/* when the directory was, in nanoseconds; 0: it was not */
+} DbosUsage;
+
+extern void dbos_usage_add(const DbosUsage *change);
+extern void dbos_usage_of(int64 directory, Snapshot snapshot, DbosUsage *sum);
+extern void dbos_usage_install(void);
+
+/* ---- storage.c: where content is ---- */
+
+/*
+ * One of the ways to keep content.  A file that is written to has its row locked by the
+ * writer, and the inode here is what the row will be: size and storage are set by who calls.
+ */
+typedef struct DbosStorage
+{
+	char		code;
+	const char *name;
+	/* All of [start, start + length) lies within the size. */
+	void		(*read) (const DbosInode *inode, int64 start, char *to, int64 length, Snapshot snapshot, int32 at_epoch);
+	/* old_size: the size before; what lies between it and start reads as zeros. */
+	void		(*write) (DbosInode *inode, int64 old_size, int64 start, const char *from, int64 length, Snapshot snapshot);
+	void		(*truncate) (DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot);
+	/* The content of the one becomes that of the other too. */
+	void		(*share) (DbosInode *from, DbosInode *to, Snapshot snapshot);
+	void		(*free) (DbosInode *inode, Snapshot snapshot);
+	/* Reports what is wrong with the stored content. */
+	void		(*scrub) (const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg, const char *problem), void *arg);
+} DbosStorage;
+
+extern const DbosStorage dbos_storage_inline;
+extern const DbosStorage dbos_storage_chunk;
+extern const DbosStorage *dbos_storage_of(const DbosInode *inode);
+
+/* ---- chunk.c: pieces of content, each with its checksum ---- */
+
+#define CHUNK_BYTES 8192		/* of content */
+#define CHUNKS_AT_ONCE 1024		/* the most that an extent has */
+
+extern int64 dbos_chunk_allocate(int wanted, int *got);
+extern void dbos_chunks_insert(int64 first, const char *content, int64 length);
+extern void dbos_chunk_update(int64 chunk, const char *content, int length, Snapshot snapshot);
+extern void dbos_chunks_delete(int64 first, int count, Snapshot snapshot);
+extern void dbos_chunks_read(int64 first, int count, int64 skip, char *to, int64 length, Snapshot snapshot);
+extern void dbos_chunks_visit(int64 first, int count, Snapshot snapshot, char *to, int64 limit,
+							  void (*each) (void *arg, int number, const char *content, int length, const char *problem), void *arg);
+
+/* ---- extent.c: which chunks a file has ---- */
+
+typedef struct DbosExtent
+{
+	int64		inode;
+	int32		died;
+	int32		born;
+	int64		start;			/* number of the first chunk within the file */
+	int64		chunk;			/* its id; those after it are the next */
+	int32		count;
+	int32		written;		/* epoch in which the chunks were */
+	bool		shared;			/* with a copy: the chunks do not change any more */
+	ItemPointerData tid;
+} DbosExtent;
+
+typedef struct DbosExtentScan
+{
+	DbosTable	table;
+	DbosTableScan scan;
+	int32		at_epoch;
+	int64		start;
+	int64		end;
+	bool		live;
+} DbosExtentScan;
+
+extern void dbos_extent_scan_begin(DbosExtentScan *scan, int64 inode, int64 start, int64 end, Snapshot snapshot, int32 at_epoch);
+extern bool dbos_extent_scan_next(DbosExtentScan *scan, DbosExtent *extent);
+extern void dbos_extent_scan_end(DbosExtentScan *scan);
+extern void dbos_extent_insert(const DbosExtent *extent);
+extern void dbos_extent_update(DbosExtent *extent, Snapshot snapshot);
+extern bool dbos_extent_private(const DbosExtent *extent);
+extern void dbos_extent_cut(DbosExtent *extent, int64 start, int64 end, Snapshot snapshot);
+
+/* ---- name.c: names are bytes; text where it can be ---- */
+
+extern text *dbos_name_text(DbosName name);
+extern DbosName dbos_path_bytes(text *path);
+
+/* ---- path.c ---- */
+
+typedef struct DbosPath
+{
+	text	   *given;
+	DbosInode	directory;		/* the one that the last component is in */
+	DbosName	name;			/* the last component; empty: the path is the root, or ends in a dot */
+	bool		must_be_directory;	/* the path ends in a slash */
+	bool		found;
+	DbosEntry	entry;
+	DbosInode	inode;
+} DbosPath;
+
+typedef enum DbosFollow
+{
+	FOLLOW_LAST,				/* a symbolic link at the end is followed */
+	FOLLOW_NOT_LAST
+} DbosFollow;
+
+extern void dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
+extern void dbos_path_require(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
+extern void dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_epoch, const DbosInode *root, DbosPath *path);
+extern Snapshot dbos_root_make(Snapshot snapshot);
+extern text *dbos_path_of(int64 inode, Snapshot snapshot);
+
+/* ---- access.c ---- */
+
+#define MAY_READ 4
+#define MAY_WRITE 2
+#define MAY_EXECUTE 1			/* of a directory: reach what is in it */
+
+extern bool dbos_file_superuser(void);
+extern bool dbos_file_owned(const DbosInode *inode);
+extern bool dbos_file_allows(const DbosInode *inode, int want);
+extern void dbos_file_demand(const DbosInode *inode, int want, text *path);
+extern void dbos_directory_demand_change(const DbosInode *directory, const DbosInode *child, text *path);
+
+/* ---- errors.c ---- */
+
+extern pg_noreturn void dbos_no_such_file(text *path);
+extern pg_noreturn void dbos_file_exists(text *path);
+extern pg_noreturn void dbos_not_a_directory(text *path);
+extern pg_noreturn void dbos_is_a_directory(text *path);
+extern pg_noreturn void dbos_not_empty(text *path);
+extern pg_noreturn void dbos_too_many_links(text *path);
+extern pg_noreturn void dbos_file_denied(text *path);
+extern pg_noreturn void dbos_not_a_file(text *path);
+
+/* ---- content.c: what is in a file ---- */
+
+/* How content is written. */
+typedef enum DbosWrite
+{
+	WRITE_AT,					/* at a place; what lies before it and was not there is a hole */
+	WRITE_APPEND,
+	WRITE_REPLACE				/* nothing else is in the file afterwards */
+} DbosWrite;
+
+typedef struct DbosContent
+{
+	DbosWrite	how;
+	int64		start;			/* with WRITE_AT */
+	const char *bytes;
+	int64		length;
+} DbosContent;
+
+extern void dbos_content_read(const DbosInode *inode, int64 start, char *to, int64 length, Snapshot snapshot, int32 at_epoch);
+extern void dbos_content_begin(DbosInode *inode, const DbosContent *content);
+extern bool dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snapshot);
+extern bool dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot);
+extern void dbos_content_check_size(int64 size);
+
+#endif							/* FILE_H */

@@ -1,0 +1,254 @@
+/*
+ * name_functions.c
+ *	  SQL functions that make, rename and remove files, and tell what is where.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "names.h"
+
+PG_FUNCTION_INFO_V1(dbos_mkdir_sql);
+PG_FUNCTION_INFO_V1(dbos_rmdir_sql);
+PG_FUNCTION_INFO_V1(dbos_unlink_sql);
+PG_FUNCTION_INFO_V1(dbos_rename_sql);
+PG_FUNCTION_INFO_V1(dbos_link_sql);
+PG_FUNCTION_INFO_V1(dbos_symlink_sql);
+PG_FUNCTION_INFO_V1(dbos_read_link);
+PG_FUNCTION_INFO_V1(dbos_stat);
+PG_FUNCTION_INFO_V1(dbos_ls);
+
+#define DIRECTORY_MODE (S_IFDIR | 0777)
+#define SYMLINK_MODE (S_IFLNK | 0777)
+
+const char *
+dbos_kind_name(int32 mode)
+{
+	switch (mode & S_IFMT)
+	{
+		case S_IFDIR:
+			return "directory";
+		case S_IFLNK:
+			return "symlink";
+		default:
+			return "file";
+	}
+}
+
+/* ---- making ---- */
+
+/* Without an error when it is there already and may be. */
+static void
+make_directory(text *given, bool may_exist)
+{
+	Snapshot	snapshot = dbos_root_make(dbos_view_begin());
+
+	for (;;)
+	{
+		DbosPath	path;
+
+		dbos_path_find(given, may_exist ? FOLLOW_LAST : FOLLOW_NOT_LAST, snapshot, &path);
+		if (path.found && (!may_exist || !S_ISDIR(path.inode.mode)))
+			dbos_file_exists(given);
+		if (path.found || dbos_node_make(&path, DIRECTORY_MODE, NULL, &snapshot))
+			break;
+		snapshot = dbos_view_renew();
+	}
+	dbos_view_end();
+	dbos_changed();
+}
+
+/* dbos.mkdir(path text, parents boolean) */
+Datum
+dbos_mkdir_sql(PG_FUNCTION_ARGS)
+{
+	text	   *given = PG_GETARG_TEXT_PP(0);
+	bool		parents = PG_GETARG_BOOL(1);
+	const char *bytes = VARDATA_ANY(given);
+	int			length = VARSIZE_ANY_EXHDR(given);
+
+	PreventCommandIfReadOnly("dbos.mkdir()");
+	for (int i = 1; parents && i < length; i++)
+		if (bytes[i] == '/' && bytes[i - 1] != '/')
+			make_directory(cstring_to_text_with_len(bytes, i), true);
+	make_directory(given, parents);
+	PG_RETURN_VOID();
+}
+
+/* dbos.symlink(target text, path text) */
+Datum
+dbos_symlink_sql(PG_FUNCTION_ARGS)
+{
+	DbosName	target = dbos_path_bytes(PG_GETARG_TEXT_PP(0));
+	text	   *given = PG_GETARG_TEXT_PP(1);
+	DbosContent content = {.how = WRITE_REPLACE, .bytes = target.bytes, .length = target.length};
+	Snapshot	snapshot;
+
+	PreventCommandIfReadOnly("dbos.symlink()");
+	if (target.length == 0 || target.length >= INLINE_MAX)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("target of a symbolic link must have from 1 to %d bytes", INLINE_MAX - 1));
+	snapshot = dbos_root_make(dbos_view_begin());
+	for (;;)
+	{
+		DbosPath	path;
+
+		dbos_path_find(given, FOLLOW_NOT_LAST, snapshot, &path);
+		if (path.found)
+			dbos_file_exists(given);
+		if (dbos_node_make(&path, SYMLINK_MODE, &content, &snapshot))
+			break;
+		snapshot = dbos_view_renew();
+	}
+	dbos_view_end();
+	dbos_changed();
+	PG_RETURN_VOID();
+}
+
+/* dbos.link(path text, new_path text) */
+Datum
+dbos_link_sql(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("dbos.link()");
+	dbos_link(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1));
+	PG_RETURN_VOID();
+}
+
+/* dbos.rename(path text, new_path text) */
+Datum
+dbos_rename_sql(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("dbos.rename()");
+	dbos_rename(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1));
+	PG_RETURN_VOID();
+}
+
+/* dbos.unlink(path text) */
+Datum
+dbos_unlink_sql(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("dbos.unlink()");
+	dbos_unlink(PG_GETARG_TEXT_PP(0));
+	PG_RETURN_VOID();
+}
+
+/* dbos.rmdir(path text) */
+Datum
+dbos_rmdir_sql(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("dbos.rmdir()");
+	dbos_rmdir(PG_GETARG_TEXT_PP(0));
+	PG_RETURN_VOID();
+}
+
+/* ---- telling ---- */
+
+/* dbos.read_link(path text) → text */
+Datum
+dbos_read_link(PG_FUNCTION_ARGS)
+{
+	text	   *given = PG_GETARG_TEXT_PP(0);
+	DbosPath	path;
+
+	dbos_path_require(given, FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
+	if (!S_ISLNK(path.inode.mode))
+		ereport(ERROR,
+				errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				errmsg("\"%s\" is not a symbolic link", text_to_cstring(given)));
+	PG_RETURN_TEXT_P(dbos_name_text((DbosName) {path.inode.content, path.inode.content_length}));
+}
+
+static const char *
+storage_name(const DbosInode *inode)
+{
+	return S_ISREG(inode->mode) ? dbos_storage_of(inode)->name : S_ISDIR(inode->mode) && inode->storage == STORAGE_LARGE_OBJECT ? "large_object" : NULL;
+}
+
+/* dbos.stat(path text) → what is known of it; of a symbolic link what is known of that */
+Datum
+dbos_stat(PG_FUNCTION_ARGS)
+{
+	DbosPath	path;
+	DbosInode  *inode = &path.inode;
+	TupleDesc	descriptor;
+	Datum		values[13];
+	bool		nulls[13] = {0};
+	const char *storage;
+
+	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
+	if (S_ISDIR(inode->mode))
+	{
+		DbosUsage	usage;
+
+		dbos_usage_of(inode->number, GetActiveSnapshot(), &usage);
+		inode->links = 2 + (int32) usage.directories;
+		inode->modified = Max(inode->modified, usage.modified);
+		inode->changed = Max(inode->changed, usage.modified);
+	}
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	storage = storage_name(inode);
+	values[0] = Int64GetDatum(inode->number);
+	values[1] = CStringGetTextDatum(dbos_kind_name(inode->mode));
+	values[2] = Int32GetDatum(inode->mode & 07777);
+	values[3] = ObjectIdGetDatum(inode->owner);
+	values[4] = ObjectIdGetDatum(inode->group);
+	values[5] = Int64GetDatum(inode->size);
+	values[6] = Int32GetDatum(inode->links);
+	values[7] = TimestampTzGetDatum(dbos_file_timestamp(inode->created));
+	values[8] = TimestampTzGetDatum(dbos_file_timestamp(inode->modified));
+	values[9] = TimestampTzGetDatum(dbos_file_timestamp(inode->changed));
+	values[10] = TimestampTzGetDatum(dbos_file_timestamp(inode->accessed));
+	nulls[11] = storage == NULL;
+	values[11] = storage == NULL ? (Datum) 0 : CStringGetTextDatum(storage);
+	nulls[12] = !inode->checksum_known || !S_ISREG(inode->mode);
+	values[12] = nulls[12] ? (Datum) 0 : CStringGetTextDatum(psprintf("%08x", inode->checksum));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(descriptor, values, nulls)));
+}
+
+/* dbos.ls(path text) → names in a directory, or the file itself */
+Datum
+dbos_ls(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	Snapshot	snapshot = GetActiveSnapshot();
+	text	   *given = PG_GETARG_TEXT_PP(0);
+	DbosEntryScan scan;
+	DbosEntry	entry;
+	DbosPath	path;
+
+	InitMaterializedSRF(fcinfo, 0);
+	result = (ReturnSetInfo *) fcinfo->resultinfo;
+	dbos_path_require(given, FOLLOW_LAST, snapshot, &path);
+	if (!S_ISDIR(path.inode.mode))
+		dbos_not_a_directory(given);
+	dbos_file_demand(&path.inode, MAY_READ, given);
+	dbos_entry_scan_begin(&scan, path.inode.number, snapshot, FOREVER);
+	while (dbos_entry_scan_next(&scan, &entry))
+	{
+		DbosInode	inode;
+		Datum		values[8];
+		bool		nulls[8] = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		if (!dbos_inode_read(entry.child, snapshot, FOREVER, &inode))
+			continue;
+		values[0] = PointerGetDatum(dbos_name_text(entry.name));
+		values[1] = CStringGetTextDatum(dbos_kind_name(inode.mode));
+		values[2] = Int32GetDatum(inode.mode & 07777);
+		values[3] = ObjectIdGetDatum(inode.owner);
+		values[4] = ObjectIdGetDatum(inode.group);
+		values[5] = Int64GetDatum(inode.size);
+		values[6] = TimestampTzGetDatum(dbos_file_timestamp(inode.modified));
+		values[7] = Int64GetDatum(inode.number);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	dbos_entry_scan_end(&scan);
+	return (Datum) 0;
+}

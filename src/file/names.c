@@ -1,0 +1,470 @@
+/*
+ * names.c
+ *	  Files are made, named, renamed and removed.
+ *
+ * Each operation finds its paths by a snapshot of its own and changes rows that it has read. When
+ * one turns out to be changed by somebody else it begins again: until its first change
+ * nothing has happened, and after that nothing that it still needs can go away without an error.
+ *
+ * Nobody locks a directory.  A name is one row, and unique; who removes a directory deletes
+ * its inode first and then looks whether there is a name in it, also one that is not committed; who makes
+ * a name looks afterwards whether the directory is still there.  Only moves of a directory from
+ * one to another go one after the other, so that no directory comes to lie inside itself.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "names.h"
+
+#define UMASK 0022
+
+/* ---- usage ---- */
+
+static void
+charge_name(int64 directory, const DbosInode *inode, int sign)
+{
+	bool		is_directory = S_ISDIR(inode->mode);
+	DbosUsage	usage = {
+		.directory = directory, .owner = inode->owner, .names = is_directory ? 0 : sign, .directories = is_directory ? sign : 0,
+		.bytes = is_directory ? 0 : sign * inode->size, .modified = dbos_file_now()
+	};
+
+	dbos_usage_add(&usage);
+}
+
+/* That the inode itself has come to be or is gone; the directory is the one of its first or last name. */
+static void
+charge_inode(int64 directory, const DbosInode *inode, int sign)
+{
+	DbosUsage	usage = {.directory = directory, .owner = inode->owner, .files = sign, .file_bytes = sign * inode->size};
+
+	if (!S_ISDIR(inode->mode))
+		dbos_usage_add(&usage);
+}
+
+/*
+ * That the file, whose row this transaction has locked, has grown by that many bytes: in each directory
+ * that has a name of it.  Who renames a file into another directory locks its row, so the newest
+ * snapshot knows where it is.
+ */
+void
+dbos_usage_charge(const DbosInode *inode, int64 bytes)
+{
+	DbosEntryScan scan;
+	DbosEntry	entry;
+	int64		file_bytes = bytes;
+
+	if (bytes == 0)
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	dbos_parents_scan_begin(&scan, inode->number, GetActiveSnapshot(), FOREVER);
+	while (dbos_entry_scan_next(&scan, &entry))
+	{
+		DbosUsage	usage = {.directory = entry.parent, .owner = inode->owner, .bytes = bytes, .file_bytes = file_bytes};
+
+		dbos_usage_add(&usage);
+		file_bytes = 0;
+	}
+	dbos_entry_scan_end(&scan);
+	PopActiveSnapshot();
+}
+
+/* ---- making ---- */
+
+/* What a new inode in that directory is like. */
+static void
+begin_node(DbosInode *inode, const DbosInode *directory, int32 mode)
+{
+	memset(inode, 0, sizeof(DbosInode));
+	inode->number = dbos_inode_number();
+	inode->file_system = directory->file_system;
+	inode->mode = mode;
+	inode->owner = GetUserId();
+	inode->group = inode->owner;
+	inode->links = 1;
+	inode->storage = S_ISDIR(mode) ? directory->storage : STORAGE_CHUNK;
+	/* A directory with the set-group-id bit gives its group to what is made in it. */
+	if (directory->mode & S_ISGID)
+	{
+		inode->group = directory->group;
+		if (S_ISDIR(mode))
+			inode->mode |= S_ISGID;
+	}
+	inode->created = inode->modified = inode->changed = inode->accessed = dbos_file_now();
+}
+
+/* A name for the inode; false: somebody else has made it, and has committed or rolled back by now. */
+static bool
+enter(DbosPath *path, const DbosInode *inode)
+{
+	path->entry = (DbosEntry) {
+		.parent = path->directory.number, .child = inode->number, .kind = (inode->mode & S_IFMT) >> 12, .name = path->name
+	};
+	if (dbos_entry_insert(&path->entry))
+		return true;
+	dbos_changed();
+	dbos_entry_await(path->directory.number, path->name);
+	return false;
+}
+
+static void
+check_directory_remains(DbosPath *path)
+{
+	if (!dbos_inode_remains(path->directory.number))
+		dbos_no_such_file(path->given);
+}
+
+/*
+ * Makes what the path, which was not found, names.  False: somebody else has made it meanwhile; find it again.
+ */
+bool
+dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot)
+{
+	DbosInode  *inode = &path->inode;
+	DbosInode	empty;
+
+	if (path->name.length == 0)
+		dbos_file_exists(path->given);
+	if (path->must_be_directory && !S_ISDIR(mode))
+		dbos_no_such_file(path->given);
+	dbos_directory_demand_change(&path->directory, NULL, path->given);
+	begin_node(inode, &path->directory, S_ISLNK(mode) ? mode : mode & ~UMASK);
+	if (content != NULL)
+		dbos_content_begin(inode, content);
+	empty = *inode;
+	if (!enter(path, inode))
+		return false;
+	dbos_inode_insert(&empty);
+	inode->born = empty.born;
+	inode->died = empty.died;
+	if (content != NULL && inode->storage != STORAGE_INLINE)
+		dbos_storage_of(inode)->write(inode, 0, 0, content->bytes, content->length, *snapshot);
+	check_directory_remains(path);
+	charge_name(path->directory.number, inode, 1);
+	charge_inode(path->directory.number, inode, 1);
+	path->found = true;
+	dbos_changed();
+	return true;
+}
+
+/* Another name of a file. */
+static bool
+link_once(text *given, text *new_given, Snapshot *snapshot)
+{
+	DbosPath	from;
+	DbosPath	to;
+
+	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &from);
+	dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+	if (S_ISDIR(from.inode.mode))
+		ereport(ERROR,
+				errcode(ERRCODE_DBOS_IS_A_DIRECTORY),
+				errmsg("cannot make another name of directory \"%s\"", text_to_cstring(given)),
+				errhint("Use dbos.symlink()."));
+	if (to.found || to.name.length == 0)
+		dbos_file_exists(new_given);
+	if (to.must_be_directory)
+		dbos_no_such_file(new_given);
+	dbos_directory_demand_change(&to.directory, NULL, new_given);
+	from.inode.links++;
+	from.inode.changed = dbos_file_now();
+	if (!dbos_inode_update(&from.inode, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	if (!enter(&to, &from.inode))
+		dbos_file_exists(new_given);
+	check_directory_remains(&to);
+	charge_name(to.directory.number, &from.inode, 1);
+	return true;
+}
+
+void
+dbos_link(text *given, text *new_given)
+{
+	Snapshot	snapshot = dbos_view_begin();
+
+	while (!link_once(given, new_given, &snapshot))
+		snapshot = dbos_view_renew();
+	dbos_view_end();
+	dbos_changed();
+}
+
+/* ---- removing ---- */
+
+/* One name of the inode was removed; with the last one it goes, and its content. */
+static void
+drop_name(int64 directory, int64 number, Snapshot *snapshot)
+{
+	DbosInode	inode;
+	bool		last;
+
+	for (;;)
+	{
+		if (!dbos_inode_read(number, *snapshot, FOREVER, &inode))
+			elog(ERROR, "inode " INT64_FORMAT " is missing", number);
+		last = inode.links <= 1;
+		if (last)
+		{
+			if (dbos_inode_delete(&inode, *snapshot))
+				break;
+		}
+		else
+		{
+			inode.links--;
+			inode.changed = dbos_file_now();
+			if (dbos_inode_update(&inode, *snapshot))
+				break;
+		}
+		dbos_conflict();
+		*snapshot = dbos_view_renew();
+	}
+	charge_name(directory, &inode, -1);
+	if (!last)
+		return;
+	charge_inode(directory, &inode, -1);
+	if (inode.storage != STORAGE_INLINE && S_ISREG(inode.mode))
+	{
+		dbos_changed();
+		*snapshot = dbos_view_renew();
+		dbos_storage_of(&inode)->free(&inode, *snapshot);
+	}
+}
+
+/* Removes a directory that must be empty; false: it was changed since it was read. */
+static bool
+drop_directory(DbosPath *path, Snapshot *snapshot)
+{
+	if (!dbos_inode_delete(&path->inode, *snapshot))
+		return false;
+	dbos_changed();
+	if (dbos_directory_used(path->inode.number))
+		dbos_not_empty(path->given);
+	charge_name(path->directory.number, &path->inode, -1);
+	return true;
+}
+
+static bool
+unlink_once(text *given, Snapshot *snapshot)
+{
+	DbosPath	path;
+
+	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &path);
+	if (S_ISDIR(path.inode.mode))
+		dbos_is_a_directory(given);
+	dbos_directory_demand_change(&path.directory, &path.inode, given);
+	if (!dbos_entry_delete(&path.entry, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	drop_name(path.directory.number, path.inode.number, snapshot);
+	return true;
+}
+
+void
+dbos_unlink(text *given)
+{
+	Snapshot	snapshot = dbos_view_begin();
+
+	while (!unlink_once(given, &snapshot))
+		snapshot = dbos_view_renew();
+	dbos_view_end();
+	dbos_changed();
+}
+
+static bool
+rmdir_once(text *given, Snapshot *snapshot)
+{
+	DbosPath	path;
+
+	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &path);
+	if (!S_ISDIR(path.inode.mode))
+		dbos_not_a_directory(given);
+	if (path.name.length == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("cannot remove directory \"%s\"", text_to_cstring(given)),
+				errdetail("Neither the root nor what a dot names can be removed."));
+	dbos_directory_demand_change(&path.directory, &path.inode, given);
+	/* Told before anything is done, where it can be. */
+	if (dbos_directory_used(path.inode.number))
+		dbos_not_empty(given);
+	if (!dbos_entry_delete(&path.entry, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	while (!drop_directory(&path, snapshot))
+	{
+		dbos_conflict();
+		*snapshot = dbos_view_renew();
+		if (!dbos_inode_read(path.inode.number, *snapshot, FOREVER, &path.inode))
+			dbos_no_such_file(given);
+	}
+	return true;
+}
+
+void
+dbos_rmdir(text *given)
+{
+	Snapshot	snapshot = dbos_view_begin();
+
+	while (!rmdir_once(given, &snapshot))
+		snapshot = dbos_view_renew();
+	dbos_view_end();
+	dbos_changed();
+}
+
+/* ---- renaming ---- */
+
+/* Held to the end of the transaction by who moves a directory into another. */
+static void
+lock_tree(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, dbos_relation_oid("directory_entry"), 0, 1);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Whether the directory is the other, or lies in it; by what is committed now. */
+static bool
+lies_in(int64 directory, int64 other)
+{
+	bool		found = false;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	while (!found)
+	{
+		DbosEntryScan scan;
+		DbosEntry	entry;
+		bool		more;
+
+		if (directory == other)
+		{
+			found = true;
+			break;
+		}
+		dbos_parents_scan_begin(&scan, directory, GetActiveSnapshot(), FOREVER);
+		more = dbos_entry_scan_next(&scan, &entry);
+		dbos_entry_scan_end(&scan);
+		if (!more)
+			break;
+		directory = entry.parent;
+		CHECK_FOR_INTERRUPTS();
+	}
+	PopActiveSnapshot();
+	return found;
+}
+
+static void
+check_rename(const DbosPath *from, const DbosPath *to)
+{
+	if (from->name.length == 0 || to->name.length == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("cannot rename \"%s\" to \"%s\"", text_to_cstring(from->given), text_to_cstring(to->given)),
+				errdetail("Neither the root nor what a dot names can be renamed or replaced."));
+	dbos_directory_demand_change(&from->directory, &from->inode, from->given);
+	dbos_directory_demand_change(&to->directory, to->found ? &to->inode : NULL, to->given);
+	if (to->must_be_directory && !S_ISDIR(from->inode.mode))
+		dbos_not_a_directory(to->given);
+	if (S_ISDIR(from->inode.mode) && from->directory.number != to->directory.number)
+	{
+		/* What .. is in it changes. */
+		dbos_file_demand(&from->inode, MAY_WRITE, from->given);
+		if (lies_in(to->directory.number, from->inode.number))
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("cannot move directory \"%s\" into itself", text_to_cstring(from->given)));
+	}
+	if (!to->found)
+		return;
+	if (S_ISDIR(to->inode.mode) && !S_ISDIR(from->inode.mode))
+		dbos_is_a_directory(to->given);
+	if (!S_ISDIR(to->inode.mode) && S_ISDIR(from->inode.mode))
+		dbos_not_a_directory(to->given);
+	if (S_ISDIR(to->inode.mode) && dbos_directory_used(to->inode.number))
+		dbos_not_empty(to->given);
+}
+
+/* The name that is replaced. */
+static bool
+drop_replaced(DbosPath *to, Snapshot *snapshot)
+{
+	if (!dbos_entry_delete(&to->entry, *snapshot))
+		return false;
+	if (!S_ISDIR(to->inode.mode))
+		drop_name(to->directory.number, to->inode.number, snapshot);
+	else if (!drop_directory(to, snapshot))
+		dbos_not_empty(to->given);
+	dbos_changed();
+	*snapshot = dbos_view_renew();
+	return true;
+}
+
+/*
+ * The size of a file that goes to another directory is that of now: its row is locked, so that who writes
+ * it finds where it is.
+ */
+static bool
+lock_moved(DbosInode *inode, Snapshot snapshot)
+{
+	return S_ISDIR(inode->mode) || dbos_inode_lock(inode, snapshot);
+}
+
+static bool
+rename_once(text *given, text *new_given, Snapshot *snapshot)
+{
+	DbosPath	from;
+	DbosPath	to;
+	bool		moves;
+
+	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &from);
+	dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+	moves = from.directory.number != to.directory.number;
+	if (S_ISDIR(from.inode.mode) && moves && from.name.length > 0)
+	{
+		lock_tree();
+		*snapshot = dbos_view_renew();
+		dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &from);
+		dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+		moves = from.directory.number != to.directory.number;
+	}
+	check_rename(&from, &to);
+	/* Two names of one file stay as they are. */
+	if (to.found && to.inode.number == from.inode.number)
+		return true;
+	if ((moves && !lock_moved(&from.inode, *snapshot)) || (to.found && !drop_replaced(&to, snapshot)) ||
+		!dbos_entry_move(&from.entry, to.directory.number, to.name, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	dbos_changed();
+	if (moves)
+		check_directory_remains(&to);
+	charge_name(from.directory.number, &from.inode, -1);
+	charge_name(to.directory.number, &from.inode, 1);
+	return true;
+}
+
+void
+dbos_rename(text *given, text *new_given)
+{
+	Snapshot	snapshot = dbos_view_begin();
+
+	while (!rename_once(given, new_given, &snapshot))
+		snapshot = dbos_view_renew();
+	dbos_view_end();
+	dbos_changed();
+}

@@ -1,0 +1,20 @@
+/*
+ * names.h
+ *	  Files are made, named, renamed and removed: each function but the first is a whole operation.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef NAMES_H
+#define NAMES_H
+
+#include "file.h"
+
+extern bool dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot);
+extern void dbos_link(text *given, text *new_given);
+extern void dbos_unlink(text *given);
+extern void dbos_rmdir(text *given);
+extern void dbos_rename(text *given, text *new_given);
+extern void dbos_usage_charge(const DbosInode *inode, int64 bytes);
+extern const char *dbos_kind_name(int32 mode);
+
+#endif							/* NAMES_H */

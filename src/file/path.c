@@ -1,0 +1,278 @@
+/*
+ * path.c
+ *	  From a path to the inode: component by component, each with its rights.
+ *
+ * Every directory on the way must be one and allow to be searched.  Symbolic links are
+ * followed, forty at most, as Linux has it.  A path begins at the root of the
+ * session's container: there is no current directory.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "dbos/container.h"
+#include "file.h"
+
+#define LINKS_MAX 40
+#define ROOT_MODE (S_IFDIR | S_ISVTX | 0775)
+
+/* ---- the root ---- */
+
+/* Root of the session's container; a container that has no files yet has one that is in no table. */
+static void
+read_root(Snapshot snapshot, int32 at_epoch, DbosInode *root)
+{
+	int32		container = dbos_context_container();
+	int64		number = DBOS_ROOT_INODE;
+
+	if (container != DBOS_ROOT_CONTAINER)
+	{
+		DbosTable	table;
+		Datum		key = Int32GetDatum(container);
+
+		dbos_table_open(&table, TABLE_FILE_SYSTEM, AccessShareLock);
+		number = dbos_table_find(&table, 0, snapshot, &key, 1) ? DatumGetInt64(dbos_column(&table, 1)) : 0;
+		dbos_table_close(&table);
+	}
+	if (number != 0 && dbos_inode_read(number, snapshot, at_epoch, root))
+		return;
+	memset(root, 0, sizeof(DbosInode));
+	root->file_system = container;
+	root->mode = ROOT_MODE;
+	root->owner = dbos_owner_oid();
+	root->group = dbos_role_oid("dbos_user", false);
+	root->links = 2;
+	root->storage = STORAGE_CHUNK;
+}
+
+/*
+ * Before something is made: a container's first file brings its root.  Of two who make
+ * it at once the second waits, and finds it.
+ */
+Snapshot
+dbos_root_make(Snapshot snapshot)
+{
+	DbosInode	root;
+	DbosTable	table;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	bool		done;
+
+	if (dbos_context_container() == DBOS_ROOT_CONTAINER)
+		return snapshot;
+	read_root(snapshot, FOREVER, &root);
+	if (root.number != 0)
+		return snapshot;
+	dbos_container_hold(root.file_system);
+	root.number = dbos_inode_number();
+	root.created = root.modified = root.changed = root.accessed = dbos_file_now();
+	values[0] = Int32GetDatum(root.file_system);
+	values[1] = Int64GetDatum(root.number);
+	dbos_table_open(&table, TABLE_FILE_SYSTEM, RowExclusiveLock);
+	done = dbos_table_insert(&table, values, nulls, UNIQUE_RAISE);
+	dbos_table_close(&table);
+	if (done)
+		dbos_inode_insert(&root);
+	dbos_changed();
+	return dbos_view_renew();
+}
+
+/* ---- the way ---- */
+
+static void
+check_name(DbosName name, text *path)
+{
+	if (name.length > DBOS_NAME_MAX)
+		ereport(ERROR,
+				errcode(ERRCODE_NAME_TOO_LONG),
+				errmsg("a name in path \"%.100s...\" is longer than %d bytes", text_to_cstring(path), DBOS_NAME_MAX));
+}
+
+static bool
+is_dots(DbosName name, int dots)
+{
+	return name.length == dots && memcmp(name.bytes, "..", dots) == 0;
+}
+
+/* The directory that this one is in; that of the root is the root. */
+static void
+go_up(Snapshot snapshot, int32 at_epoch, DbosInode *directory)
+{
+	DbosEntryScan scan;
+	DbosEntry	entry;
+	bool		found;
+
+	dbos_parents_scan_begin(&scan, directory->number, snapshot, at_epoch);
+	found = dbos_entry_scan_next(&scan, &entry);
+	dbos_entry_scan_end(&scan);
+	if (found)
+		(void) dbos_inode_read(entry.parent, snapshot, at_epoch, directory);
+}
+
+/* Takes the first component off; false when there is none. */
+static bool
+next_component(const char **at, DbosName *name)
+{
+	while (**at == '/')
+		(*at)++;
+	name->bytes = *at;
+	while (**at != '/' && **at != '\0')
+		(*at)++;
+	name->length = *at - name->bytes;
+	return name->length > 0;
+}
+
+static bool
+more_components(const char *at)
+{
+	while (*at == '/')
+		at++;
+	return *at != '\0';
+}
+
+static const char *
+expand(const DbosInode *link, const char *rest)
+{
+	StringInfoData path;
+
+	initStringInfo(&path);
+	appendBinaryStringInfo(&path, link->content, link->content_length);
+	appendStringInfoString(&path, rest);
+	return path.data;
+}
+
+/* The path in a given epoch, from a given directory; FOREVER: as it is now. */
+void
+dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_epoch, const DbosInode *root, DbosPath *path)
+{
+	const char *at;
+	DbosInode	current = *root;
+	int			links = 0;
+
+	memset(path, 0, sizeof(DbosPath));
+	path->given = given;
+	at = dbos_path_bytes(given).bytes;
+	if (*at != '/')
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_NAME),
+				errmsg("path \"%s\" does not begin with a slash", text_to_cstring(given)),
+				errhint("There is no current directory: a path begins at the root."));
+	for (;;)
+	{
+		DbosName	name;
+		bool		last;
+
+		if (!next_component(&at, &name))
+		{
+			path->found = true;
+			path->inode = current;
+			path->must_be_directory = true;
+			return;
+		}
+		check_name(name, given);
+		if (!S_ISDIR(current.mode))
+			dbos_not_a_directory(given);
+		dbos_file_demand(&current, MAY_EXECUTE, given);
+		last = !more_components(at);
+		path->directory = current;
+		path->name = name;
+		path->must_be_directory = *at == '/';
+		if (is_dots(name, 1) || is_dots(name, 2))
+		{
+			path->name.length = 0;
+			if (name.length == 2 && current.number != root->number)
+				go_up(snapshot, at_epoch, &current);
+			continue;
+		}
+		if (!dbos_entry_find(current.number, name, snapshot, at_epoch, &path->entry) ||
+			!dbos_inode_read(path->entry.child, snapshot, at_epoch, &path->inode))
+		{
+			if (!last)
+				dbos_no_such_file(given);
+			return;
+		}
+		if (S_ISLNK(path->inode.mode) && (!last || follow == FOLLOW_LAST || path->must_be_directory))
+		{
+			if (++links > LINKS_MAX)
+				dbos_too_many_links(given);
+			at = expand(&path->inode, at);
+			current = *at == '/' ? *root : path->directory;
+			continue;
+		}
+		if (last)
+		{
+			if (path->must_be_directory && !S_ISDIR(path->inode.mode))
+				dbos_not_a_directory(given);
+			path->found = true;
+			return;
+		}
+		current = path->inode;
+	}
+}
+
+/* Whether it is there, and if not, where it would be; the way to it must be there. */
+void
+dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
+{
+	DbosInode	root;
+
+	read_root(snapshot, FOREVER, &root);
+	dbos_path_find_from(given, follow, snapshot, FOREVER, &root, path);
+}
+
+void
+dbos_path_require(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
+{
+	dbos_path_find(given, follow, snapshot, path);
+	if (!path->found)
+		dbos_no_such_file(given);
+}
+
+/* ---- and back ---- */
+
+/*
+ * A path of the inode, by the first of its names; NULL when it has none, or one of the directories on the way may
+ * not be searched, or does not lie in the session's container.
+ */
+text *
+dbos_path_of(int64 number, Snapshot snapshot)
+{
+	DbosInode	root;
+	List	   *names = NIL;
+	StringInfoData path;
+
+	read_root(snapshot, FOREVER, &root);
+	while (number != root.number)
+	{
+		DbosEntryScan scan;
+		DbosEntry	entry;
+		DbosInode	directory;
+		text	   *name = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		dbos_parents_scan_begin(&scan, number, snapshot, FOREVER);
+		if (dbos_entry_scan_next(&scan, &entry))
+			name = dbos_name_text(entry.name);
+		dbos_entry_scan_end(&scan);
+		if (name == NULL || !dbos_inode_read(entry.parent, snapshot, FOREVER, &directory) || !dbos_file_allows(&directory, MAY_EXECUTE))
+			return NULL;
+		names = lappend(names, name);
+		number = entry.parent;
+	}
+	initStringInfo(&path);
+	for (int i = list_length(names) - 1; i >= 0; i--)
+	{
+		text	   *name = list_nth(names, i);
+
+		appendStringInfoChar(&path, '/');
+		appendBinaryStringInfo(&path, VARDATA(name), VARSIZE(name) - VARHDRSZ);
+	}
+	if (names == NIL)
+		appendStringInfoChar(&path, '/');
+	return cstring_to_text_with_len(path.data, path.len);
+}

@@ -1,0 +1,308 @@
+/*
+ * table.c
+ *	  Rows of our tables, found by index and written to heap and indexes, without the executor.
+ *
+ * The tables are private to the extension: they have no triggers, no defaults that matter here
+ * and just the indexes that are named below, all of plain columns.  So an operation on a
+ * file, which touches three or four rows, need not plan or start anything.
+ *
+ * What is written passes the table access method and the index access method as any row does:
+ * it is in the write-ahead log, decoded, and checked for serializable transactions.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "nodes/makefuncs.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "file.h"
+
+#define MAX_COLUMNS 20
+#define MAX_KEY 3
+
+typedef struct IndexShape
+{
+	const char *name;
+	bool		unique;
+	int			nkeys;
+	AttrNumber	keys[MAX_KEY];
+} IndexShape;
+
+struct DbosTableShape
+{
+	const char *name;
+	int			nindexes;
+	IndexShape	indexes[2];
+};
+
+static const DbosTableShape shapes[] = {
+	[TABLE_FILE_SYSTEM] = {"file_system", 1, {{"file_system_pkey", true, 1, {1}}}},
+	[TABLE_INODE] = {"inode", 1, {{"inode_pkey", true, 2, {1, 2}}}},
+	[TABLE_ENTRY] = {"directory_entry", 2, {{"directory_entry_pkey", true, 3, {1, 6, 3}}, {"directory_entry_child_idx", false, 1, {2}}}},
+	[TABLE_EXTENT] = {"extent", 2, {{"extent_pkey", true, 3, {1, 2, 4}}, {"extent_chunk_idx", false, 1, {5}}}},
+	[TABLE_CHUNK] = {"chunk", 1, {{"chunk_pkey", true, 1, {1}}}},
+	[TABLE_CHUNK_TAIL] = {"chunk_tail", 1, {{"chunk_tail_pkey", true, 1, {1}}}},
+	[TABLE_XATTR] = {"xattr", 1, {{"xattr_pkey", true, 3, {1, 4, 2}}}},
+	[TABLE_SNAPSHOT] = {"snapshot", 1, {{"snapshot_epoch_idx", true, 1, {2}}}},
+	[TABLE_CHANGE] = {"directory_change", 1, {{"directory_change_idx", false, 1, {1}}}},
+	[TABLE_USAGE] = {"directory_usage", 1, {{"directory_usage_pkey", true, 2, {1, 2}}}},
+	[TABLE_FREED] = {"freed_extent", 0, {}},
+};
+
+void
+dbos_table_open(DbosTable *table, DbosTableName name, LOCKMODE lock)
+{
+	table->shape = &shapes[name];
+	table->heap = table_open(dbos_relation_oid(table->shape->name), lock);
+	table->slot = table_slot_create(table->heap, NULL);
+}
+
+/* The lock stays until the end of the transaction: the next operation has it already. */
+void
+dbos_table_close(DbosTable *table)
+{
+	ExecDropSingleTupleTableSlot(table->slot);
+	table_close(table->heap, NoLock);
+}
+
+static Relation
+index_of(const DbosTable *table, int index)
+{
+	return index_open(dbos_relation_oid(table->shape->indexes[index].name), AccessShareLock);
+}
+
+/* ---- reading ---- */
+
+static RegProcedure
+comparison(Oid type, StrategyNumber strategy)
+{
+	bool		equal = strategy == BTEqualStrategyNumber;
+
+	switch (type)
+	{
+		case INT8OID:
+			return equal ? F_INT8EQ : F_INT8GE;
+		case INT4OID:
+			return equal ? F_INT4EQ : F_INT4GE;
+		case BYTEAOID:
+			return equal ? F_BYTEAEQ : F_BYTEAGE;
+		default:
+			return equal ? F_OIDEQ : F_OIDGE;
+	}
+}
+
+void
+dbos_scan_begin(DbosTableScan *scan, DbosTable *table, int index, Snapshot snapshot,
+				const Datum *key, int nkeys, bool last_at_least)
+{
+	const IndexShape *shape = &table->shape->indexes[index];
+
+	scan->table = table;
+	scan->index = index_of(table, index);
+	for (int i = 0; i < nkeys; i++)
+	{
+		StrategyNumber strategy = last_at_least && i == nkeys - 1 ? BTGreaterEqualStrategyNumber : BTEqualStrategyNumber;
+		Oid			type = TupleDescAttr(RelationGetDescr(table->heap), shape->keys[i] - 1)->atttypid;
+
+		ScanKeyInit(&scan->keys[i], i + 1, strategy, comparison(type, strategy), key[i]);
+	}
+	scan->scan = dbos_index_beginscan(table->heap, scan->index, snapshot, nkeys);
+	index_rescan(scan->scan, scan->keys, nkeys, NULL, 0);
+}
+
+bool
+dbos_scan_next(DbosTableScan *scan)
+{
+	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->table->slot);
+}
+
+bool
+dbos_scan_previous(DbosTableScan *scan)
+{
+	return index_getnext_slot(scan->scan, BackwardScanDirection, scan->table->slot);
+}
+
+void
+dbos_scan_end(DbosTableScan *scan)
+{
+	index_endscan(scan->scan);
+	index_close(scan->index, NoLock);
+}
+
+static bool
+find(DbosTable *table, int index, Snapshot snapshot, const Datum *key, int nkeys, bool from)
+{
+	DbosTableScan scan;
+	bool		found;
+
+	dbos_scan_begin(&scan, table, index, snapshot, key, nkeys, from);
+	found = dbos_scan_next(&scan);
+	dbos_scan_end(&scan);
+	return found;
+}
+
+/* The first row with that key is put into the slot. */
+bool
+dbos_table_find(DbosTable *table, int index, Snapshot snapshot, const Datum *key, int nkeys)
+{
+	return find(table, index, snapshot, key, nkeys, false);
+}
+
+/* The same, and the last column of the key may be greater than asked for. */
+bool
+dbos_table_find_from(DbosTable *table, int index, Snapshot snapshot, const Datum *key, int nkeys)
+{
+	return find(table, index, snapshot, key, nkeys, true);
+}
+
+Datum
+dbos_column(DbosTable *table, int column)
+{
+	bool		isnull;
+
+	return slot_getattr(table->slot, column + 1, &isnull);
+}
+
+/* ---- writing ---- */
+
+/*
+ * False when UNIQUE_TELL and a row with that key is there already or may come to be.  Of
+ * two that insert the same key at once just the second to reach the index is told.
+ */
+static bool
+insert_index_entries(DbosTable *table, ItemPointer tid, const Datum *values, const bool *nulls,
+					 DbosUnique unique, bool same_keys)
+{
+	static IndexInfo *info = NULL;	/* of which a btree reads nothing */
+	bool		alone = true;
+
+	if (info == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		info = makeNode(IndexInfo);
+		MemoryContextSwitchTo(old);
+	}
+	for (int i = 0; i < table->shape->nindexes; i++)
+	{
+		const IndexShape *shape = &table->shape->indexes[i];
+		Relation	index = index_open(dbos_relation_oid(shape->name), RowExclusiveLock);
+		Datum		key[MAX_KEY];
+		bool		isnull[MAX_KEY];
+		IndexUniqueCheck check = !shape->unique || same_keys ? UNIQUE_CHECK_NO
+			: unique == UNIQUE_TELL ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES;
+
+		for (int k = 0; k < shape->nkeys; k++)
+		{
+			key[k] = values[shape->keys[k] - 1];
+			isnull[k] = nulls[shape->keys[k] - 1];
+		}
+		if (!index_insert(index, key, isnull, tid, table->heap, check, same_keys, info) && check == UNIQUE_CHECK_PARTIAL)
+			alone = false;
+		index_close(index, NoLock);
+		if (!alone)
+			break;
+	}
+	return alone;
+}
+
+bool
+dbos_table_insert(DbosTable *table, const Datum *values, const bool *nulls, DbosUnique unique)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(table->heap), &TTSOpsVirtual);
+	int			columns = slot->tts_tupleDescriptor->natts;
+	ItemPointerData tid;
+	bool		alone;
+
+	memcpy(slot->tts_values, values, sizeof(Datum) * columns);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * columns);
+	ExecStoreVirtualTuple(slot);
+	table_tuple_insert(table->heap, slot, GetCurrentCommandId(true), 0, NULL);
+	tid = slot->tts_tid;
+	alone = insert_index_entries(table, &tid, values, nulls, unique, false);
+	ExecDropSingleTupleTableSlot(slot);
+	if (!alone)
+	{
+		TM_FailureData failure;
+
+		/* A row of this command cannot be deleted by it. */
+		CommandCounterIncrement();
+		if (table_tuple_delete(table->heap, &tid, GetCurrentCommandId(true), InvalidSnapshot, InvalidSnapshot,
+							   true, &failure, false) != TM_Ok)
+			elog(ERROR, "row of table \"%s\" changed while it was inserted", table->shape->name);
+	}
+	return alone;
+}
+
+/* Virtual slots; a page and a record of the log have room for more than one row. */
+void
+dbos_table_insert_many(DbosTable *table, TupleTableSlot **slots, int count)
+{
+	table_multi_insert(table->heap, slots, count, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < count; i++)
+		(void) insert_index_entries(table, &slots[i]->tts_tid, slots[i]->tts_values, slots[i]->tts_isnull, UNIQUE_RAISE, false);
+}
+
+static bool
+result_is_ok(DbosTable *table, TM_Result result)
+{
+	switch (result)
+	{
+		case TM_Ok:
+			return true;
+		case TM_SelfModified:
+			elog(ERROR, "row of table \"%s\" was changed twice by one step of an operation", table->shape->name);
+			return false;		/* not reached */
+		default:
+			return false;
+	}
+}
+
+bool
+dbos_table_update(DbosTable *table, ItemPointer tid, const Datum *values, const bool *nulls, Snapshot snapshot, DbosUpdate how)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(table->heap), &TTSOpsVirtual);
+	int			columns = slot->tts_tupleDescriptor->natts;
+	TM_Result	result;
+	bool		moved;
+
+	memcpy(slot->tts_values, values, sizeof(Datum) * columns);
+	memcpy(slot->tts_isnull, nulls, sizeof(bool) * columns);
+	ExecStoreVirtualTuple(slot);
+	result = dbos_tuple_update(table->heap, tid, slot, GetCurrentCommandId(true), snapshot, how != UPDATE_IF_FREE, &moved);
+	if (result == TM_Ok && moved)
+	{
+		ItemPointerData at = slot->tts_tid;
+
+		(void) insert_index_entries(table, &at, values, nulls, UNIQUE_RAISE, how != UPDATE_KEY);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return result_is_ok(table, result);
+}
+
+bool
+dbos_table_delete(DbosTable *table, ItemPointer tid, Snapshot snapshot)
+{
+	TM_FailureData failure;
+
+	return result_is_ok(table, table_tuple_delete(table->heap, tid, GetCurrentCommandId(true), snapshot, InvalidSnapshot,
+												  true, &failure, false));
+}
+
+/* The row is not changed, and is in the slot afterwards. */
+bool
+dbos_table_lock(DbosTable *table, ItemPointer tid, Snapshot snapshot)
+{
+	TM_FailureData failure;
+
+	return result_is_ok(table, table_tuple_lock(table->heap, tid, snapshot, table->slot, GetCurrentCommandId(false),
+												LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure));
+}
