@@ -212,3 +212,13 @@ CREATE FUNCTION dbos.ls(path text DEFAULT '/', OUT name text, OUT kind text, OUT
 	OUT size bigint, OUT modified_at timestamptz, OUT inode bigint) RETURNS SETOF record
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_ls';
 COMMENT ON FUNCTION dbos.ls(text) IS 'what is in a directory, by name. Example: SELECT name, kind, size FROM dbos.ls(''/'');';
+
+REVOKE ALL ON FUNCTION dbos.write_file(text, bytea, boolean), dbos.write_text(text, text, boolean), dbos.write_at(text, bigint, bytea),
+	dbos.truncate_file(text, bigint), dbos.read_file(text, bigint, bigint), dbos.read_text(text), dbos.copy(text, text),
+	dbos.mkdir(text, boolean), dbos.rmdir(text), dbos.unlink(text), dbos.rename(text, text), dbos.link(text, text),
+	dbos.symlink(text, text), dbos.read_link(text), dbos.stat(text), dbos.ls(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dbos.write_file(text, bytea, boolean), dbos.write_text(text, text, boolean), dbos.write_at(text, bigint, bytea),
+	dbos.truncate_file(text, bigint), dbos.copy(text, text), dbos.mkdir(text, boolean), dbos.rmdir(text), dbos.unlink(text),
+	dbos.rename(text, text), dbos.link(text, text), dbos.symlink(text, text) TO dbos_user, dbos_admin;
+GRANT EXECUTE ON FUNCTION dbos.read_file(text, bigint, bigint), dbos.read_text(text), dbos.read_link(text), dbos.stat(text), dbos.ls(text)
+	TO dbos_user, dbos_monitor, dbos_admin;
