@@ -1,7 +1,7 @@
 -- The machine below the server: every view answers, and what it says is so.
 -- SPDX-License-Identifier: PostgreSQL
 
--- This session's own process.
+-- This session's own process, which may run at any niceness: the kernel says at which.
 SELECT name, state, resident_size > 1000000 AS resident, total_size > resident_size AS total, user_time >= 0 AS used,
 	to_timestamp(start_time) BETWEEN now() - interval '1 hour' AND now() + interval '1 second' AS started,
 	pgroup, threads, nice, uid = euid AND euid = suid AS user_ids, gid = egid AND egid = sgid AS group_ids,
@@ -9,7 +9,7 @@ SELECT name, state, resident_size > 1000000 AS resident, total_size > resident_s
 	disk_bytes_read >= 0 AS read, disk_bytes_written >= 0 AS written
 FROM dbos.host_processes WHERE pid = pg_backend_pid() \gset own_
 SELECT :'own_name' AS name, :'own_state' AS state, :'own_resident' AS resident, :'own_total' AS total, :'own_used' AS used, :'own_started' AS started,
-	:'own_pgroup'::int > 0 AS pgroup, :'own_threads' AS threads, :'own_nice' AS nice, :'own_user_ids' AS user_ids, :'own_group_ids' AS group_ids,
+	:'own_pgroup'::int > 0 AS pgroup, :'own_threads' AS threads, :'own_nice' = split_part(split_part(pg_read_file('/proc/self/stat'), ') ', 2), ' ', 17) AS nice, :'own_user_ids' AS user_ids, :'own_group_ids' AS group_ids,
 	:'own_path' AS path, :'own_cmdline' AS cmdline, :'own_cwd' AS cwd, :'own_root' AS root, :'own_read' AS read, :'own_written' AS written;
 -- Its parent is the postmaster, which the lock file names.
 SELECT p.name, p.pid = split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int AS is_the_postmaster

@@ -24,7 +24,9 @@ GRANT INSERT ON box TO regress_mr_sender;
 GRANT DELETE ON box TO regress_mr_receiver;
 GRANT INSERT, DELETE ON box TO regress_mr_group;
 SELECT dbos.send('box', '"of its owner"');
-\dp box
+-- As granted; PostgreSQL 17 gives owners MAINTAIN as well.
+SELECT grantee::regrole, string_agg(privilege_type, ' ' ORDER BY privilege_type) AS privileges, bool_or(is_grantable) AS grantable FROM pg_class, aclexplode(relacl)
+WHERE oid = 'box'::regclass AND privilege_type <> 'MAINTAIN' GROUP BY grantee ORDER BY grantee::regrole::text;
 
 -- ---- who has INSERT alone, and is no dbos_user ----
 \c - regress_mr_sender
