@@ -172,6 +172,17 @@ update(DbosEntry *entry, Snapshot snapshot)
 	return done;
 }
 
+/* Before a row is changed. */
+static void
+check_change(const DbosEntry *entry)
+{
+	if (entry->born > dbos_epoch())
+		dbos_epoch_passed();
+	/* A path may have led over it. */
+	if (entry->kind != S_IFREG >> 12)
+		dbos_directories_changed();
+}
+
 /* False: the name was removed or moved since it was read. */
 bool
 dbos_entry_delete(DbosEntry *entry, Snapshot snapshot)
@@ -179,8 +190,7 @@ dbos_entry_delete(DbosEntry *entry, Snapshot snapshot)
 	DbosTable	table;
 	bool		done;
 
-	if (entry->born > dbos_epoch())
-		dbos_epoch_passed();
+	check_change(entry);
 	if (dbos_seen_by_snapshot(entry->born, dbos_epoch()))
 	{
 		DbosEntry	ended = *entry;
@@ -200,8 +210,7 @@ dbos_entry_move(DbosEntry *entry, int64 parent, DbosName name, Snapshot snapshot
 {
 	DbosEntry	moved = *entry;
 
-	if (entry->born > dbos_epoch())
-		dbos_epoch_passed();
+	check_change(entry);
 	check_epoch(parent, name);
 	moved.parent = parent;
 	moved.name = name;

@@ -12,4 +12,5 @@ void
 dbos_file_register(void)
 {
 	dbos_usage_install();
+	dbos_directory_cache_install();
 }

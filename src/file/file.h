@@ -303,6 +303,13 @@ extern void dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapsho
 extern Snapshot dbos_root_make(Snapshot snapshot);
 extern text *dbos_path_of(int64 inode, Snapshot snapshot);
 
+/* ---- directory_cache.c ---- */
+
+extern void dbos_directories_changed(void);
+extern bool dbos_directory_recall(const char *path, int length, Snapshot snapshot, DbosInode *directory);
+extern void dbos_directory_remember(const char *path, int length, Snapshot snapshot, const DbosInode *directory);
+extern void dbos_directory_cache_install(void);
+
 /* ---- access.c ---- */
 
 #define MAY_READ 4

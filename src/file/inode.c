@@ -250,6 +250,8 @@ dbos_inode_update(DbosInode *inode, Snapshot snapshot)
 
 	if (inode->born > epoch)
 		dbos_epoch_passed();
+	if (S_ISDIR(inode->mode))
+		dbos_directories_changed();
 	wanted = dbos_seen_by_snapshot(inode->born, epoch);
 	if (wanted)
 		inode->born = epoch;
@@ -270,6 +272,8 @@ dbos_inode_delete(DbosInode *inode, Snapshot snapshot)
 
 	if (inode->born > epoch)
 		dbos_epoch_passed();
+	if (S_ISDIR(inode->mode))
+		dbos_directories_changed();
 	if (dbos_seen_by_snapshot(inode->born, epoch))
 	{
 		DbosInode	ended = *inode;

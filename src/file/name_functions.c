@@ -170,6 +170,23 @@ storage_name(const DbosInode *inode)
 	return S_ISREG(inode->mode) ? dbos_storage_of(inode)->name : S_ISDIR(inode->mode) && inode->storage == STORAGE_LARGE_OBJECT ? "large_object" : NULL;
 }
 
+/* Of the row that the function returns; made once for all rows of a query. */
+static TupleDesc
+result_descriptor(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		TupleDesc	descriptor;
+
+		if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		fcinfo->flinfo->fn_extra = BlessTupleDesc(descriptor);
+		MemoryContextSwitchTo(old);
+	}
+	return fcinfo->flinfo->fn_extra;
+}
+
 /* dbos.stat(path text) → what is known of it; of a symbolic link what is known of that */
 Datum
 dbos_stat(PG_FUNCTION_ARGS)
@@ -191,8 +208,7 @@ dbos_stat(PG_FUNCTION_ARGS)
 		inode->modified = Max(inode->modified, usage.modified);
 		inode->changed = Max(inode->changed, usage.modified);
 	}
-	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	descriptor = result_descriptor(fcinfo);
 	storage = storage_name(inode);
 	values[0] = Int64GetDatum(inode->number);
 	values[1] = CStringGetTextDatum(dbos_kind_name(inode->mode));

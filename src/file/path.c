@@ -146,62 +146,73 @@ expand(const DbosInode *link, const char *rest)
 	return path.data;
 }
 
-/* The path in a given epoch, from a given directory; FOREVER: as it is now. */
-void
-dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_epoch, const DbosInode *root, DbosPath *path)
+/* Where the walk is; reached: it came to the last component, in that directory. */
+typedef struct Walk
 {
+	text	   *given;
 	const char *at;
-	DbosInode	current = *root;
+	const DbosInode *root;
+	DbosInode	current;
+	Snapshot	snapshot;
+	int32		at_epoch;
+	DbosFollow	follow;
+	bool		reached;
+	DbosInode	reached_in;
+} Walk;
+
+static void
+walk(Walk *walk, DbosPath *path)
+{
+	text	   *given = walk->given;
 	int			links = 0;
 
 	memset(path, 0, sizeof(DbosPath));
 	path->given = given;
-	at = dbos_path_bytes(given).bytes;
-	if (*at != '/')
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_NAME),
-				errmsg("path \"%s\" does not begin with a slash", text_to_cstring(given)),
-				errhint("There is no current directory: a path begins at the root."));
 	for (;;)
 	{
 		DbosName	name;
 		bool		last;
 
-		if (!next_component(&at, &name))
+		if (!next_component(&walk->at, &name))
 		{
 			path->found = true;
-			path->inode = current;
+			path->inode = walk->current;
 			path->must_be_directory = true;
 			return;
 		}
 		check_name(name, given);
-		if (!S_ISDIR(current.mode))
+		if (!S_ISDIR(walk->current.mode))
 			dbos_not_a_directory(given);
-		dbos_file_demand(&current, MAY_EXECUTE, given);
-		last = !more_components(at);
-		path->directory = current;
+		dbos_file_demand(&walk->current, MAY_EXECUTE, given);
+		last = !more_components(walk->at);
+		if (last && !walk->reached)
+		{
+			walk->reached = true;
+			walk->reached_in = walk->current;
+		}
+		path->directory = walk->current;
 		path->name = name;
-		path->must_be_directory = *at == '/';
+		path->must_be_directory = *walk->at == '/';
 		if (is_dots(name, 1) || is_dots(name, 2))
 		{
 			path->name.length = 0;
-			if (name.length == 2 && current.number != root->number)
-				go_up(snapshot, at_epoch, &current);
+			if (name.length == 2 && walk->current.number != walk->root->number)
+				go_up(walk->snapshot, walk->at_epoch, &walk->current);
 			continue;
 		}
-		if (!dbos_entry_find(current.number, name, snapshot, at_epoch, &path->entry) ||
-			!dbos_inode_read(path->entry.child, snapshot, at_epoch, &path->inode))
+		if (!dbos_entry_find(walk->current.number, name, walk->snapshot, walk->at_epoch, &path->entry) ||
+			!dbos_inode_read(path->entry.child, walk->snapshot, walk->at_epoch, &path->inode))
 		{
 			if (!last)
 				dbos_no_such_file(given);
 			return;
 		}
-		if (S_ISLNK(path->inode.mode) && (!last || follow == FOLLOW_LAST || path->must_be_directory))
+		if (S_ISLNK(path->inode.mode) && (!last || walk->follow == FOLLOW_LAST || path->must_be_directory))
 		{
 			if (++links > LINKS_MAX)
 				dbos_too_many_links(given);
-			at = expand(&path->inode, at);
-			current = *at == '/' ? *root : path->directory;
+			walk->at = expand(&path->inode, walk->at);
+			walk->current = *walk->at == '/' ? *walk->root : path->directory;
 			continue;
 		}
 		if (last)
@@ -211,18 +222,76 @@ dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_
 			path->found = true;
 			return;
 		}
-		current = path->inode;
+		walk->current = path->inode;
 	}
+}
+
+static const char *
+checked_bytes(text *given)
+{
+	const char *bytes = dbos_path_bytes(given).bytes;
+
+	if (*bytes != '/')
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_NAME),
+				errmsg("path \"%s\" does not begin with a slash", text_to_cstring(given)),
+				errhint("There is no current directory: a path begins at the root."));
+	return bytes;
+}
+
+/* The path in a given epoch, from a given directory; FOREVER: as it is now. */
+void
+dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_epoch, const DbosInode *root, DbosPath *path)
+{
+	Walk		state = {
+		.given = given, .at = checked_bytes(given), .root = root, .current = *root, .snapshot = snapshot,
+		.at_epoch = at_epoch, .follow = follow
+	};
+
+	walk(&state, path);
+}
+
+/* How much of a path is that of the directory of its last component; 0: there is none, or that is dots. */
+static int
+directory_length(const char *bytes)
+{
+	int			end = strlen(bytes);
+	int			start;
+
+	while (end > 0 && bytes[end - 1] == '/')
+		end--;
+	start = end;
+	while (start > 0 && bytes[start - 1] != '/')
+		start--;
+	if (start == end || is_dots((DbosName) {bytes + start, end - start}, 1) || is_dots((DbosName) {bytes + start, end - start}, 2))
+		return 0;
+	return start;
 }
 
 /* Whether it is there, and if not, where it would be; the way to it must be there. */
 void
 dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
 {
+	const char *bytes = checked_bytes(given);
+	int			length = directory_length(bytes);
 	DbosInode	root;
+	Walk		state = {
+		.given = given, .at = bytes, .root = &root, .snapshot = snapshot, .at_epoch = FOREVER, .follow = follow
+	};
+	bool		known = dbos_directory_recall(bytes, length, snapshot, &state.current);
 
-	read_root(snapshot, FOREVER, &root);
-	dbos_path_find_from(given, follow, snapshot, FOREVER, &root, path);
+	if (!dbos_directory_recall("/", 1, snapshot, &root))
+	{
+		read_root(snapshot, FOREVER, &root);
+		dbos_directory_remember("/", 1, snapshot, &root);
+	}
+	if (known)
+		state.at = bytes + length;
+	else
+		state.current = root;
+	walk(&state, path);
+	if (state.reached && !known)
+		dbos_directory_remember(bytes, length, snapshot, &state.reached_in);
 }
 
 void
