@@ -219,8 +219,8 @@ typedef struct DbosStorage
 	/* The content of the one becomes that of the other too. */
 	void		(*share) (DbosInode *from, DbosInode *to, Snapshot snapshot);
 	void		(*free) (DbosInode *inode, Snapshot snapshot);
-	/* Reports what is wrong with the stored content. */
-	void		(*scrub) (const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg, const char *problem), void *arg);
+	/* Reports what is wrong with the stored content; returns its CRC-32C, if that of the inode is known. */
+	uint32		(*scrub) (const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg, const char *problem), void *arg);
 } DbosStorage;
 
 extern const DbosStorage dbos_storage_inline;

@@ -79,8 +79,8 @@ dbos_usage_charge(const DbosInode *inode, int64 bytes)
 /* ---- making ---- */
 
 /* What a new inode in that directory is like. */
-static void
-begin_node(DbosInode *inode, const DbosInode *directory, int32 mode)
+void
+dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode)
 {
 	memset(inode, 0, sizeof(DbosInode));
 	inode->number = dbos_inode_number();
@@ -135,7 +135,7 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 	if (path->must_be_directory && !S_ISDIR(mode))
 		dbos_no_such_file(path->given);
 	dbos_directory_demand_change(&path->directory, NULL, path->given);
-	begin_node(inode, &path->directory, S_ISLNK(mode) ? mode : mode & ~UMASK);
+	dbos_node_begin(inode, &path->directory, S_ISLNK(mode) ? mode : mode & ~UMASK);
 	if (content != NULL)
 		dbos_content_begin(inode, content);
 	empty = *inode;
@@ -252,22 +252,29 @@ drop_directory(DbosPath *path, Snapshot *snapshot)
 	return true;
 }
 
+/* Removes a name that was found; false: somebody else has done so; find it again. */
+bool
+dbos_node_unlink(DbosPath *path, Snapshot *snapshot)
+{
+	if (S_ISDIR(path->inode.mode))
+		dbos_is_a_directory(path->given);
+	dbos_directory_demand_change(&path->directory, &path->inode, path->given);
+	if (!dbos_entry_delete(&path->entry, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	drop_name(path->directory.number, path->inode.number, snapshot);
+	return true;
+}
+
 static bool
 unlink_once(text *given, Snapshot *snapshot)
 {
 	DbosPath	path;
 
 	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &path);
-	if (S_ISDIR(path.inode.mode))
-		dbos_is_a_directory(given);
-	dbos_directory_demand_change(&path.directory, &path.inode, given);
-	if (!dbos_entry_delete(&path.entry, *snapshot))
-	{
-		dbos_conflict();
-		return false;
-	}
-	drop_name(path.directory.number, path.inode.number, snapshot);
-	return true;
+	return dbos_node_unlink(&path, snapshot);
 }
 
 void

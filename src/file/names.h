@@ -1,6 +1,6 @@
 /*
  * names.h
- *	  Files are made, named, renamed and removed: each function but the first is a whole operation.
+ *	  Files are made, named, renamed and removed: each function that takes a text is a whole operation.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -9,7 +9,9 @@
 
 #include "file.h"
 
+extern void dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode);
 extern bool dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot);
+extern bool dbos_node_unlink(DbosPath *path, Snapshot *snapshot);
 extern void dbos_link(text *given, text *new_given);
 extern void dbos_unlink(text *given);
 extern void dbos_rmdir(text *given);

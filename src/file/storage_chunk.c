@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "port/pg_crc32c.h"
 
 #include "file.h"
 
@@ -319,8 +320,43 @@ typedef struct Scrubbing
 {
 	void		(*report) (void *arg, const char *problem);
 	void	   *arg;
-	int64		chunk;
+	const DbosInode *inode;
+	int64		chunk;			/* the first of the extent */
+	int64		start;			/* its number within the file */
+	int64		position;		/* bytes before it are in crc */
+	pg_crc32c	crc;
 } Scrubbing;
+
+/* Zeros, up to there. */
+static void
+sum_hole(Scrubbing *scrubbing, int64 end)
+{
+	static const char zeros[CHUNK_BYTES] = {0};
+
+	while (scrubbing->inode->checksum_known && scrubbing->position < end)
+	{
+		int64		length = Min(end - scrubbing->position, CHUNK_BYTES);
+
+		CHECK_FOR_INTERRUPTS();
+		COMP_CRC32C(scrubbing->crc, zeros, length);
+		scrubbing->position += length;
+	}
+}
+
+static void
+sum_chunk(Scrubbing *scrubbing, int64 number, const char *content, int length)
+{
+	int64		at = number * CHUNK_BYTES;
+
+	if (!scrubbing->inode->checksum_known || at < scrubbing->position)
+		return;
+	sum_hole(scrubbing, Min(at, scrubbing->inode->size));
+	length = (int) Max(Min(length, scrubbing->inode->size - at), 0);
+	COMP_CRC32C(scrubbing->crc, content, length);
+	scrubbing->position += length;
+	/* What a chunk lacks at its end reads as zeros. */
+	sum_hole(scrubbing, Min(at + CHUNK_BYTES, scrubbing->inode->size));
+}
 
 static void
 scrub_chunk(void *arg, int number, const char *content, int length, const char *problem)
@@ -329,26 +365,34 @@ scrub_chunk(void *arg, int number, const char *content, int length, const char *
 
 	if (problem != NULL)
 		scrubbing->report(scrubbing->arg, psprintf("chunk " INT64_FORMAT " %s", scrubbing->chunk + number, problem));
+	else
+		sum_chunk(scrubbing, scrubbing->start + number, content, length);
 }
 
-static void
+static uint32
 chunk_scrub(const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg, const char *problem), void *arg)
 {
+	Scrubbing	scrubbing = {.report = report, .arg = arg, .inode = inode};
 	ListCell   *cell;
 	int64		end = 0;
 
+	INIT_CRC32C(scrubbing.crc);
 	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot))
 	{
 		DbosExtent *extent = lfirst(cell);
-		Scrubbing	scrubbing = {report, arg, extent->chunk};
 
 		if (extent->start < end)
 			report(arg, psprintf("extent at chunk " INT64_FORMAT " overlaps the one before", extent->start));
 		end = extent->start + extent->count;
 		if (end > CHUNKS_OF(inode->size))
 			report(arg, psprintf("extent at chunk " INT64_FORMAT " lies beyond the size", extent->start));
+		scrubbing.chunk = extent->chunk;
+		scrubbing.start = extent->start;
 		dbos_chunks_visit(extent->chunk, extent->count, snapshot, NULL, 0, scrub_chunk, &scrubbing);
 	}
+	sum_hole(&scrubbing, inode->size);
+	FIN_CRC32C(scrubbing.crc);
+	return scrubbing.crc;
 }
 
 const DbosStorage dbos_storage_chunk = {
