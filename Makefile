@@ -30,7 +30,7 @@ help:
 #: make test-pg17    all suites with another PostgreSQL in a Debian of its own, as root; so test-pg15, test-pg18
 #: make torture      the TAP tests with their full counts
 #: make test-asan    the regress suite with sanitizers
-#: make bench        the measurements; WHAT=tasks|batches|host|messages; make bench-peers installs whom they stand beside
+#: make bench        the measurements; WHAT=tasks|batches|host|messages|files; make bench-peers installs whom they stand beside
 #: make lint         what neither compiler nor tests see; make reproducible is a part of it
 #: make install      into the PostgreSQL that PG_CONFIG names
 #: make clean        forget what was built, and the private servers
