@@ -47,6 +47,15 @@ typedef struct DbosInode
 	ItemPointerData tid;
 } DbosInode;
 
+/*
+ * ---- Attributes: rights are checked, and what is denied raises 42501 ----
+ *
+ * Paths are followed through symbolic links.  In chown InvalidOid, and in set_times NULL, leaves what is.
+ */
+extern void dbos_file_chmod(text *path, int32 mode);
+extern void dbos_file_chown(text *path, Oid owner, Oid group);
+extern void dbos_file_set_times(text *path, const int64 *accessed, const int64 *modified);
+
 extern void dbos_file_register(void);
 
 #endif							/* DBOS_FILE_H */

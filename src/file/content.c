@@ -38,6 +38,14 @@ dbos_content_read(const DbosInode *inode, int64 start, char *to, int64 length, S
 		dbos_storage_of(inode)->read(inode, start, to, length, snapshot, at_epoch);
 }
 
+/* A program that runs as another is not changed by who is not that one. */
+static void
+clear_set_id(DbosInode *inode)
+{
+	if ((inode->mode & (S_ISUID | S_ISGID)) != 0 && !dbos_file_owned(inode))
+		inode->mode &= ~(S_ISUID | S_ISGID);
+}
+
 static uint32
 checksum_on(uint32 checksum, const DbosContent *content)
 {
@@ -70,6 +78,7 @@ plan(DbosInode *inode, const DbosContent *content, int64 *start)
 		inode->checksum = checksum_on(inode->checksum, content);
 	inode->size = content->how == WRITE_REPLACE ? content->length : Max(inode->size, *start + content->length);
 	inode->modified = inode->changed = now;
+	clear_set_id(inode);
 }
 
 /* A file that is not there yet: its row may be inserted afterwards, and content that is not in it is to be written then. */
@@ -145,6 +154,7 @@ dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot)
 	dbos_content_check_size(size);
 	inode->size = size;
 	inode->modified = inode->changed = dbos_file_now();
+	clear_set_id(inode);
 	if (size != old.size)
 		inode->checksum_known = false;
 	if (size == 0)

@@ -21,7 +21,6 @@ PG_FUNCTION_INFO_V1(dbos_read_file);
 PG_FUNCTION_INFO_V1(dbos_read_text);
 PG_FUNCTION_INFO_V1(dbos_copy_file);
 
-#define FILE_MODE (S_IFREG | 0666)
 /* The most that a value can have. */
 #define VALUE_MAX (MaxAllocSize - VARHDRSZ)
 

@@ -43,6 +43,7 @@ typedef struct Entry
 	int			length;			/* of the path; 0: nothing is kept */
 	char		path[PATH_LENGTH];
 	DbosInode	directory;
+	char		content[sizeof(int64)];	/* as attributes.c has it */
 } Entry;
 
 static Entry entries[ENTRIES];
@@ -141,4 +142,10 @@ dbos_directory_remember(const char *path, int length, Snapshot snapshot, const D
 	entry->directory = *directory;
 	entry->directory.content = NULL;
 	entry->directory.content_length = 0;
+	if (directory->content != NULL && directory->content_length == sizeof(entry->content))
+	{
+		memcpy(entry->content, directory->content, sizeof(entry->content));
+		entry->directory.content = entry->content;
+		entry->directory.content_length = sizeof(entry->content);
+	}
 }

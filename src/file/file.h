@@ -145,6 +145,8 @@ extern bool dbos_inode_lock(DbosInode *inode, Snapshot snapshot);
 extern bool dbos_inode_remains(int64 number);
 extern int64 dbos_file_now(void);
 extern TimestampTz dbos_file_timestamp(int64 nanoseconds);
+extern int64 dbos_file_nanoseconds(TimestampTz at);
+extern void dbos_directory_complete(DbosInode *directory, Snapshot snapshot);
 
 /* ---- entry.c ---- */
 

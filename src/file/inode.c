@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "commands/sequence.h"
+#include "common/int.h"
 #include "storage/lmgr.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -32,6 +33,22 @@ dbos_file_timestamp(int64 nanoseconds)
 	int64		microseconds = nanoseconds / 1000 - (nanoseconds % 1000 < 0);
 
 	return microseconds - UNIX_MICROSECONDS;
+}
+
+/* The same the other way; nanoseconds reach from 1677 to 2262. */
+int64
+dbos_file_nanoseconds(TimestampTz at)
+{
+	int64		microseconds;
+	int64		nanoseconds;
+
+	if (TIMESTAMP_NOT_FINITE(at) || pg_add_s64_overflow(at, UNIX_MICROSECONDS, &microseconds) ||
+		pg_mul_s64_overflow(microseconds, 1000, &nanoseconds))
+		ereport(ERROR,
+				errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				errmsg("time of a file out of range"),
+				errdetail("Files have times from 1678 to 2261."));
+	return nanoseconds;
 }
 
 /* ---- reading ---- */

@@ -200,14 +200,7 @@ dbos_stat(PG_FUNCTION_ARGS)
 
 	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
 	if (S_ISDIR(inode->mode))
-	{
-		DbosUsage	usage;
-
-		dbos_usage_of(inode->number, GetActiveSnapshot(), &usage);
-		inode->links = 2 + (int32) usage.directories;
-		inode->modified = Max(inode->modified, usage.modified);
-		inode->changed = Max(inode->changed, usage.modified);
-	}
+		dbos_directory_complete(inode, GetActiveSnapshot());
 	descriptor = result_descriptor(fcinfo);
 	storage = storage_name(inode);
 	values[0] = Int64GetDatum(inode->number);

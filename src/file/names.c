@@ -23,8 +23,6 @@
 
 #include "names.h"
 
-#define UMASK 0022
-
 /* ---- usage ---- */
 
 static void
@@ -71,6 +69,39 @@ dbos_usage_charge(const DbosInode *inode, int64 bytes)
 
 		dbos_usage_add(&usage);
 		file_bytes = 0;
+	}
+	dbos_entry_scan_end(&scan);
+	PopActiveSnapshot();
+}
+
+static void
+charge_owner(int64 directory, const DbosInode *inode, Oid owner, int sign, bool first)
+{
+	bool		is_directory = S_ISDIR(inode->mode);
+	DbosUsage	usage = {
+		.directory = directory, .owner = owner, .names = is_directory ? 0 : sign, .directories = is_directory ? sign : 0,
+		.bytes = is_directory ? 0 : sign * inode->size, .files = first && !is_directory ? sign : 0,
+		.file_bytes = first && !is_directory ? sign * inode->size : 0
+	};
+
+	dbos_usage_add(&usage);
+}
+
+/* That the file or directory, whose row this transaction has changed, is the owner's now and was another's. */
+void
+dbos_usage_hand_over(const DbosInode *inode, Oid from)
+{
+	DbosEntryScan scan;
+	DbosEntry	entry;
+	bool		first = true;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	dbos_parents_scan_begin(&scan, inode->number, GetActiveSnapshot(), FOREVER);
+	while (dbos_entry_scan_next(&scan, &entry))
+	{
+		charge_owner(entry.parent, inode, from, -1, first);
+		charge_owner(entry.parent, inode, inode->owner, 1, first);
+		first = false;
 	}
 	dbos_entry_scan_end(&scan);
 	PopActiveSnapshot();
@@ -419,16 +450,6 @@ drop_replaced(DbosPath *to, Snapshot *snapshot)
 	return true;
 }
 
-/*
- * The size of a file that goes to another directory is that of now: its row is locked, so that who writes
- * it finds where it is.
- */
-static bool
-lock_moved(DbosInode *inode, Snapshot snapshot)
-{
-	return S_ISDIR(inode->mode) || dbos_inode_lock(inode, snapshot);
-}
-
 static bool
 rename_once(text *given, text *new_given, Snapshot *snapshot)
 {
@@ -451,7 +472,11 @@ rename_once(text *given, text *new_given, Snapshot *snapshot)
 	/* Two names of one file stay as they are. */
 	if (to.found && to.inode.number == from.inode.number)
 		return true;
-	if ((moves && !lock_moved(&from.inode, *snapshot)) || (to.found && !drop_replaced(&to, snapshot)) ||
+	/*
+	 * Size and owner of what goes to another directory are those of now: its row is locked, so that who
+	 * writes it, or gives it away, finds where it is.
+	 */
+	if ((moves && !dbos_inode_lock(&from.inode, *snapshot)) || (to.found && !drop_replaced(&to, snapshot)) ||
 		!dbos_entry_move(&from.entry, to.directory.number, to.name, *snapshot))
 	{
 		dbos_conflict();

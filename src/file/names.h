@@ -9,6 +9,10 @@
 
 #include "file.h"
 
+/* What new files are like; what the mask has is withheld. */
+#define FILE_MODE (S_IFREG | 0666)
+#define UMASK 0022
+
 extern void dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode);
 extern bool dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot);
 extern bool dbos_node_unlink(DbosPath *path, Snapshot *snapshot);
@@ -17,6 +21,7 @@ extern void dbos_unlink(text *given);
 extern void dbos_rmdir(text *given);
 extern void dbos_rename(text *given, text *new_given);
 extern void dbos_usage_charge(const DbosInode *inode, int64 bytes);
+extern void dbos_usage_hand_over(const DbosInode *inode, Oid from);
 extern const char *dbos_kind_name(int32 mode);
 
 #endif							/* NAMES_H */

@@ -1,0 +1,33 @@
+-- file_attributes.sql: modes, owners, times, extended attributes, removal of trees, open files and locks.
+-- SPDX-License-Identifier: PostgreSQL
+
+CREATE FUNCTION dbos.chmod(path text, mode integer) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_chmod_sql';
+COMMENT ON FUNCTION dbos.chmod(text, integer) IS
+	'who may do what with a file, as the number itself: 384 is what ''0600'' is as text. Example: SELECT dbos.chmod(''/note'', 384);';
+CREATE FUNCTION dbos.chmod(path text, mode text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_chmod_text_sql';
+COMMENT ON FUNCTION dbos.chmod(text, text) IS
+	'who may do what with a file, octal or as what changes; its owner says. Example: SELECT dbos.chmod(''/note'', ''u+x,go-w'');';
+CREATE FUNCTION dbos.chown(path text, owner regrole, "group" regrole DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_chown_sql';
+COMMENT ON FUNCTION dbos.chown(text, regrole, regrole) IS
+	'gives a file to a role that its owner may act as, or to a group that he is in; NULL leaves what is. Example: SELECT dbos.chown(''/note'', ''staff'');';
+CREATE FUNCTION dbos.touch(path text, at timestamptz DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_touch_sql';
+COMMENT ON FUNCTION dbos.touch(text, timestamptz) IS
+	'sets when a file was modified and accessed, to now or to a time; makes one that is missing. Example: SELECT dbos.touch(''/note'');';
+CREATE FUNCTION dbos.set_times(path text, accessed bigint DEFAULT NULL, modified bigint DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_set_times_sql';
+COMMENT ON FUNCTION dbos.set_times(text, bigint, bigint) IS
+	'sets the times of a file exactly, in nanoseconds since 1970; NULL leaves what is. Example: SELECT dbos.set_times(''/note'', modified => 1000000001);';
+CREATE FUNCTION dbos.file_times(path text, OUT created bigint, OUT modified bigint, OUT changed bigint, OUT accessed bigint) RETURNS record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_file_times_sql';
+COMMENT ON FUNCTION dbos.file_times(text) IS
+	'the times of a file exactly, in nanoseconds since 1970. Example: SELECT modified FROM dbos.file_times(''/note'');';
+
+REVOKE ALL ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
+	dbos.set_times(text, bigint, bigint), dbos.file_times(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
+	dbos.set_times(text, bigint, bigint) TO dbos_user, dbos_admin;
+GRANT EXECUTE ON FUNCTION dbos.file_times(text) TO dbos_user, dbos_monitor, dbos_admin;
