@@ -128,6 +128,9 @@ write_changes(void)
 	changes_iterator iterator;
 	Change	   *change;
 
+	/* A transaction may write files and drop the extension. */
+	if (!OidIsValid(dbos_schema_oid(true)))
+		return;
 	dbos_table_open(&table, TABLE_CHANGE, RowExclusiveLock);
 	changes_start_iterate(innermost->changes, &iterator);
 	while ((change = changes_iterate(innermost->changes, &iterator)) != NULL)
