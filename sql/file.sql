@@ -35,12 +35,14 @@ CREATE TABLE dbos.inode
 	changed bigint NOT NULL,
 	accessed bigint NOT NULL,
 	storage "char" NOT NULL,
+	size_class smallint NOT NULL,
 	large_object oid,
 	checksum integer,
 	content bytea,
 	PRIMARY KEY (inode, died)
 );
 ALTER TABLE dbos.inode ALTER COLUMN content SET STORAGE PLAIN;
+CREATE INDEX inode_size_class_idx ON dbos.inode (size_class) WHERE size_class OPERATOR(pg_catalog.>) 0;
 COMMENT ON TABLE dbos.inode IS 'files, directories and symbolic links; read dbos.files';
 SELECT pg_catalog.pg_extension_config_dump('dbos.inode', '');
 
@@ -56,6 +58,7 @@ CREATE TABLE dbos.directory_entry
 );
 ALTER TABLE dbos.directory_entry ALTER COLUMN name SET STORAGE PLAIN;
 CREATE INDEX directory_entry_child_idx ON dbos.directory_entry (child);
+CREATE INDEX directory_entry_directory_idx ON dbos.directory_entry (parent, name) WHERE kind OPERATOR(pg_catalog.=) 4;
 COMMENT ON TABLE dbos.directory_entry IS 'names in directories';
 SELECT pg_catalog.pg_extension_config_dump('dbos.directory_entry', '');
 
@@ -147,8 +150,8 @@ CREATE TABLE dbos.directory_usage
 COMMENT ON TABLE dbos.directory_usage IS 'what is in directories, and whose it is, as far as it was added up';
 SELECT pg_catalog.pg_extension_config_dump('dbos.directory_usage', '');
 
-INSERT INTO dbos.inode (inode, died, born, file_system, mode, owner, group_role, link_count, size, created, modified, changed, accessed, storage)
-SELECT 1, 2147483647, 1, 0, 16384 + 1021, 'dbos_owner', 'dbos_user', 2, 0, t.now, t.now, t.now, t.now, 'c'
+INSERT INTO dbos.inode (inode, died, born, file_system, mode, owner, group_role, link_count, size, created, modified, changed, accessed, storage, size_class)
+SELECT 1, 2147483647, 1, 0, 16384 + 1021, 'dbos_owner', 'dbos_user', 2, 0, t.now, t.now, t.now, t.now, 'c', 0
 FROM (SELECT pg_catalog.int8(EXTRACT(epoch FROM pg_catalog.now()) OPERATOR(pg_catalog.*) 1000000000) AS now) t;
 
 CREATE FUNCTION dbos.write_file(path text, data bytea, append boolean DEFAULT false) RETURNS bigint

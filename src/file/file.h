@@ -120,7 +120,7 @@ typedef enum InodeColumn
 {
 	INODE_NUMBER, INODE_DIED, INODE_BORN, INODE_FILE_SYSTEM, INODE_MODE, INODE_OWNER, INODE_GROUP, INODE_LINKS,
 	INODE_SIZE, INODE_CREATED, INODE_MODIFIED, INODE_CHANGED, INODE_ACCESSED, INODE_STORAGE,
-	INODE_LARGE_OBJECT, INODE_CHECKSUM, INODE_CONTENT,
+	INODE_SIZE_CLASS, INODE_LARGE_OBJECT, INODE_CHECKSUM, INODE_CONTENT,
 	INODE_COLUMNS
 } InodeColumn;
 
@@ -134,6 +134,11 @@ typedef enum InodeColumn
 /* As long as a row with that much takes half a page or less, or has one to itself. */
 #define INLINE_MAX 4096
 
+/* Files of that size and more are in an index, by the class of their size. */
+#define SIZE_CLASS_BITS 20
+#define SIZE_CLASS_UNKNOWN 127	/* it may have any size */
+
+extern int16 dbos_size_class(int64 size);
 extern bool dbos_inode_read(int64 number, Snapshot snapshot, int32 at_epoch, DbosInode *inode);
 extern void dbos_inode_fill(DbosTable *table, DbosInode *inode);
 extern int64 dbos_inode_number(void);

@@ -11,6 +11,7 @@
 
 #include "commands/sequence.h"
 #include "common/int.h"
+#include "port/pg_bitutils.h"
 #include "storage/lmgr.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -167,6 +168,26 @@ dbos_inode_remains(int64 number)
 
 /* ---- writing ---- */
 
+/*
+ * The number of bits of a size of 1 MB or more, and 0 of a smaller one.  What looks for large files looks for
+ * classes, by an index: were that on the size itself, who appends to a file would change an
+ * index each time, and not just when the file has become twice as large.
+ */
+int16
+dbos_size_class(int64 size)
+{
+	return size < INT64CONST(1) << SIZE_CLASS_BITS ? 0 : pg_leftmost_one_pos64((uint64) size) + 1;
+}
+
+/* A large object may grow without our knowing. */
+static int16
+size_class_of(const DbosInode *inode)
+{
+	if (S_ISREG(inode->mode) && inode->storage == STORAGE_LARGE_OBJECT)
+		return SIZE_CLASS_UNKNOWN;
+	return dbos_size_class(inode->size);
+}
+
 static void
 form(const DbosInode *inode, Datum *values, bool *nulls)
 {
@@ -185,6 +206,7 @@ form(const DbosInode *inode, Datum *values, bool *nulls)
 	values[INODE_CHANGED] = Int64GetDatum(inode->changed);
 	values[INODE_ACCESSED] = Int64GetDatum(inode->accessed);
 	values[INODE_STORAGE] = CharGetDatum(inode->storage);
+	values[INODE_SIZE_CLASS] = Int16GetDatum(size_class_of(inode));
 	values[INODE_LARGE_OBJECT] = ObjectIdGetDatum(inode->large_object);
 	nulls[INODE_LARGE_OBJECT] = !OidIsValid(inode->large_object);
 	values[INODE_CHECKSUM] = Int32GetDatum((int32) inode->checksum);

@@ -3,8 +3,9 @@
  *	  Rows of our tables, found by index and written to heap and indexes, without the executor.
  *
  * The tables are private to the extension: they have no triggers, no defaults that matter here
- * and just the indexes that are named below, all of plain columns.  So an operation on a
- * file, which touches three or four rows, need not plan or start anything.
+ * and just the indexes that are named below, all of plain columns; of some rows only where it
+ * says so.  So an operation on a file, which touches three or four rows, need not plan or
+ * start anything.
  *
  * What is written passes the table access method and the index access method as any row does:
  * it is in the write-ahead log, decoded, and checked for serializable transactions.
@@ -34,19 +35,41 @@ typedef struct IndexShape
 	bool		unique;
 	int			nkeys;
 	AttrNumber	keys[MAX_KEY];
+	bool		(*has) (const Datum *values);	/* the predicate of a partial index, whose columns are never null; NULL: all rows */
 } IndexShape;
 
 struct DbosTableShape
 {
 	const char *name;
 	int			nindexes;
-	IndexShape	indexes[2];
+	IndexShape	indexes[3];
 };
+
+/* WHERE size_class > 0 */
+static bool
+is_large(const Datum *values)
+{
+	return DatumGetInt16(values[INODE_SIZE_CLASS]) > 0;
+}
+
+/* WHERE kind = 4 */
+static bool
+is_directory(const Datum *values)
+{
+	return DatumGetInt32(values[ENTRY_KIND]) == S_IFDIR >> 12;
+}
 
 static const DbosTableShape shapes[] = {
 	[TABLE_FILE_SYSTEM] = {"file_system", 1, {{"file_system_pkey", true, 1, {1}}}},
-	[TABLE_INODE] = {"inode", 1, {{"inode_pkey", true, 2, {1, 2}}}},
-	[TABLE_ENTRY] = {"directory_entry", 2, {{"directory_entry_pkey", true, 3, {1, 6, 3}}, {"directory_entry_child_idx", false, 1, {2}}}},
+	[TABLE_INODE] = {"inode", 2, {
+		{"inode_pkey", true, 2, {1, 2}},
+		{"inode_size_class_idx", false, 1, {INODE_SIZE_CLASS + 1}, is_large}
+	}},
+	[TABLE_ENTRY] = {"directory_entry", 3, {
+		{"directory_entry_pkey", true, 3, {1, 6, 3}},
+		{"directory_entry_child_idx", false, 1, {2}},
+		{"directory_entry_directory_idx", false, 2, {1, 6}, is_directory}
+	}},
 	[TABLE_EXTENT] = {"extent", 2, {{"extent_pkey", true, 3, {1, 2, 4}}, {"extent_chunk_idx", false, 1, {5}}}},
 	[TABLE_CHUNK] = {"chunk", 1, {{"chunk_pkey", true, 1, {1}}}},
 	[TABLE_CHUNK_TAIL] = {"chunk_tail", 1, {{"chunk_tail_pkey", true, 1, {1}}}},
@@ -194,12 +217,15 @@ insert_index_entries(DbosTable *table, ItemPointer tid, const Datum *values, con
 	for (int i = 0; i < table->shape->nindexes; i++)
 	{
 		const IndexShape *shape = &table->shape->indexes[i];
-		Relation	index = index_open(dbos_relation_oid(shape->name), RowExclusiveLock);
+		Relation	index;
 		Datum		key[MAX_KEY];
 		bool		isnull[MAX_KEY];
 		IndexUniqueCheck check = !shape->unique || same_keys ? UNIQUE_CHECK_NO
 			: unique == UNIQUE_TELL ? UNIQUE_CHECK_PARTIAL : UNIQUE_CHECK_YES;
 
+		if (shape->has != NULL && !shape->has(values))
+			continue;
+		index = index_open(dbos_relation_oid(shape->name), RowExclusiveLock);
 		for (int k = 0; k < shape->nkeys; k++)
 		{
 			key[k] = values[shape->keys[k] - 1];
