@@ -7,10 +7,12 @@
 #include "postgres.h"
 
 #include "file.h"
+#include "usage.h"
 
 void
 dbos_file_register(void)
 {
 	dbos_usage_install();
+	dbos_fold_duty_register();
 	dbos_directory_cache_install();
 }

@@ -206,6 +206,7 @@ typedef struct DbosUsage
 
 extern void dbos_usage_add(const DbosUsage *change);
 extern void dbos_usage_of(int64 directory, Snapshot snapshot, DbosUsage *sum);
+extern void dbos_usage_inherit(int64 directory, int64 parent);
 extern void dbos_usage_install(void);
 
 /* ---- storage.c: where content is ---- */

@@ -280,6 +280,7 @@ drop_directory(DbosPath *path, Snapshot *snapshot)
 	if (dbos_directory_used(path->inode.number))
 		dbos_not_empty(path->given);
 	charge_name(path->directory.number, &path->inode, -1);
+	dbos_usage_inherit(path->inode.number, path->directory.number);
 	return true;
 }
 

@@ -57,9 +57,10 @@ typedef struct Level
 } Level;
 
 static Level *innermost = NULL;
+static int	written = 0;		/* rows of the transaction that is about to commit */
 
-static void
-add(DbosUsage *to, const DbosUsage *change)
+void
+dbos_usage_sum(DbosUsage *to, const DbosUsage *change)
 {
 	to->names += change->names;
 	to->directories += change->directories;
@@ -77,7 +78,7 @@ add_to_level(Level *level, const DbosUsage *change)
 	Change	   *entry = changes_insert(level->changes, key, &found);
 
 	if (found)
-		add(&entry->usage, change);
+		dbos_usage_sum(&entry->usage, change);
 	else
 		entry->usage = *change;
 }
@@ -121,12 +122,27 @@ dbos_usage_pending(void (*each) (void *arg, const DbosUsage *change), void *arg)
 
 /* ---- at the end ---- */
 
+/* As in the row, of either table. */
+void
+dbos_usage_values(const DbosUsage *usage, Datum *values)
+{
+	values[USAGE_DIRECTORY] = Int64GetDatum(usage->directory);
+	values[USAGE_OWNER] = ObjectIdGetDatum(usage->owner);
+	values[USAGE_NAMES] = Int64GetDatum(usage->names);
+	values[USAGE_DIRECTORIES] = Int64GetDatum(usage->directories);
+	values[USAGE_BYTES] = Int64GetDatum(usage->bytes);
+	values[USAGE_FILES] = Int64GetDatum(usage->files);
+	values[USAGE_FILE_BYTES] = Int64GetDatum(usage->file_bytes);
+	values[USAGE_MODIFIED] = Int64GetDatum(usage->modified);
+}
+
 static void
 write_changes(void)
 {
 	DbosTable	table;
 	changes_iterator iterator;
 	Change	   *change;
+	int			rows = 0;
 
 	/* A transaction may write files and drop the extension. */
 	if (!OidIsValid(dbos_schema_oid(true)))
@@ -135,17 +151,15 @@ write_changes(void)
 	changes_start_iterate(innermost->changes, &iterator);
 	while ((change = changes_iterate(innermost->changes, &iterator)) != NULL)
 	{
-		DbosUsage  *usage = &change->usage;
-		bool		nulls[USAGE_COLUMNS] = {0};
-		Datum		values[USAGE_COLUMNS] = {
-			Int64GetDatum(usage->directory), ObjectIdGetDatum(usage->owner),
-			Int64GetDatum(usage->names), Int64GetDatum(usage->directories), Int64GetDatum(usage->bytes),
-			Int64GetDatum(usage->files), Int64GetDatum(usage->file_bytes), Int64GetDatum(usage->modified)
-		};
+		static const bool nulls[USAGE_COLUMNS] = {false};
+		Datum		values[USAGE_COLUMNS];
 
+		dbos_usage_values(&change->usage, values);
 		(void) dbos_table_insert(&table, values, nulls, UNIQUE_RAISE);
+		rows++;
 	}
 	dbos_table_close(&table);
+	written = rows;
 }
 
 static void
@@ -159,10 +173,14 @@ at_end(XactEvent event, void *arg)
 				write_changes();
 			innermost = NULL;
 			break;
-		case XACT_EVENT_ABORT:
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
+			if (written > 0)
+				dbos_fold_want(written);
+			/* FALLTHROUGH */
+		case XACT_EVENT_ABORT:
 			innermost = NULL;
+			written = 0;
 			break;
 		default:
 			break;
@@ -215,11 +233,29 @@ add_pending(void *arg, const DbosUsage *change)
 	Sum		   *sum = arg;
 
 	if (change->directory == sum->directory)
-		add(sum->usage, change);
+		dbos_usage_sum(sum->usage, change);
+}
+
+/* From the row in the slot. */
+void
+dbos_usage_fill(DbosTable *table, DbosUsage *usage)
+{
+	Datum	   *values;
+
+	slot_getallattrs(table->slot);
+	values = table->slot->tts_values;
+	usage->directory = DatumGetInt64(values[USAGE_DIRECTORY]);
+	usage->owner = DatumGetObjectId(values[USAGE_OWNER]);
+	usage->names = DatumGetInt64(values[USAGE_NAMES]);
+	usage->directories = DatumGetInt64(values[USAGE_DIRECTORIES]);
+	usage->bytes = DatumGetInt64(values[USAGE_BYTES]);
+	usage->files = DatumGetInt64(values[USAGE_FILES]);
+	usage->file_bytes = DatumGetInt64(values[USAGE_FILE_BYTES]);
+	usage->modified = DatumGetInt64(values[USAGE_MODIFIED]);
 }
 
 static void
-add_rows(int64 directory, DbosTableName name, Snapshot snapshot, DbosUsage *sum)
+visit_rows(int64 directory, DbosTableName name, Snapshot snapshot, void (*each) (void *arg, const DbosUsage *row), void *arg)
 {
 	DbosTable	table;
 	DbosTableScan scan;
@@ -229,19 +265,21 @@ add_rows(int64 directory, DbosTableName name, Snapshot snapshot, DbosUsage *sum)
 	dbos_scan_begin(&scan, &table, 0, snapshot, &key, 1, false);
 	while (dbos_scan_next(&scan))
 	{
-		DbosUsage	row = {
-			.names = DatumGetInt64(dbos_column(&table, USAGE_NAMES)),
-			.directories = DatumGetInt64(dbos_column(&table, USAGE_DIRECTORIES)),
-			.bytes = DatumGetInt64(dbos_column(&table, USAGE_BYTES)),
-			.files = DatumGetInt64(dbos_column(&table, USAGE_FILES)),
-			.file_bytes = DatumGetInt64(dbos_column(&table, USAGE_FILE_BYTES)),
-			.modified = DatumGetInt64(dbos_column(&table, USAGE_MODIFIED))
-		};
+		DbosUsage	row;
 
-		add(sum, &row);
+		dbos_usage_fill(&table, &row);
+		each(arg, &row);
 	}
 	dbos_scan_end(&scan);
 	dbos_table_close(&table);
+}
+
+/* Calls back for each row of either table, whose sum is what the directory has; not for what is pending. */
+void
+dbos_usage_rows(int64 directory, Snapshot snapshot, void (*each) (void *arg, const DbosUsage *row), void *arg)
+{
+	visit_rows(directory, TABLE_USAGE, snapshot, each, arg);
+	visit_rows(directory, TABLE_CHANGE, snapshot, each, arg);
 }
 
 /* Of one directory, all owners together; directory and owner are not set. */
@@ -251,7 +289,66 @@ dbos_usage_of(int64 directory, Snapshot snapshot, DbosUsage *sum)
 	Sum			arg = {directory, sum};
 
 	memset(sum, 0, sizeof(DbosUsage));
-	add_rows(directory, TABLE_USAGE, snapshot, sum);
-	add_rows(directory, TABLE_CHANGE, snapshot, sum);
+	dbos_usage_rows(directory, snapshot, add_pending, &arg);
 	dbos_usage_pending(add_pending, &arg);
+}
+
+/* ---- a directory that is removed ---- */
+
+typedef struct Inheritance
+{
+	int64		directory;
+	List	   *shares;			/* DbosUsage, one for each owner */
+} Inheritance;
+
+static void
+add_share(void *arg, const DbosUsage *change)
+{
+	Inheritance *inheritance = arg;
+	DbosUsage  *share;
+	ListCell   *cell;
+
+	if (change->directory != inheritance->directory)
+		return;
+	foreach(cell, inheritance->shares)
+	{
+		share = lfirst(cell);
+		if (share->owner == change->owner)
+		{
+			dbos_usage_sum(share, change);
+			return;
+		}
+	}
+	share = palloc(sizeof(DbosUsage));
+	*share = *change;
+	inheritance->shares = lappend(inheritance->shares, share);
+}
+
+/*
+ * An inode is counted where it was made, and less where it is removed: what a directory counts of those that were
+ * renamed in between is its parent's when it goes, so that the sums of the owners stay right.  Nobody
+ * else changes what a directory has once it is empty and its inode is deleted by us.
+ */
+void
+dbos_usage_inherit(int64 directory, int64 parent)
+{
+	Inheritance inheritance = {.directory = directory};
+	ListCell   *cell;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	dbos_usage_rows(directory, GetActiveSnapshot(), add_share, &inheritance);
+	PopActiveSnapshot();
+	dbos_usage_pending(add_share, &inheritance);
+	foreach(cell, inheritance.shares)
+	{
+		DbosUsage  *share = lfirst(cell);
+		DbosUsage	gain = {.directory = parent, .owner = share->owner, .files = share->files, .file_bytes = share->file_bytes};
+		/* A row of its own in any case, by which the background finds that the directory is gone. */
+		DbosUsage	loss = {.directory = directory, .owner = share->owner, .files = -share->files, .file_bytes = -share->file_bytes};
+
+		if (share->files != 0 || share->file_bytes != 0)
+			dbos_usage_add(&gain);
+		dbos_usage_add(&loss);
+	}
+	list_free_deep(inheritance.shares);
 }

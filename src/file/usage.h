@@ -15,6 +15,16 @@ enum UsageColumn
 	USAGE_COLUMNS
 };
 
+extern void dbos_usage_sum(DbosUsage *to, const DbosUsage *change);
+extern void dbos_usage_values(const DbosUsage *usage, Datum *values);
+extern void dbos_usage_fill(DbosTable *table, DbosUsage *usage);
+extern void dbos_usage_rows(int64 directory, Snapshot snapshot, void (*each) (void *arg, const DbosUsage *row), void *arg);
 extern void dbos_usage_pending(void (*each) (void *arg, const DbosUsage *change), void *arg);
+
+/* ---- usage_fold.c ---- */
+
+extern int	dbos_usage_fold(int limit, bool wait);
+extern void dbos_fold_want(int rows);
+extern void dbos_fold_duty_register(void);
 
 #endif							/* USAGE_H */
