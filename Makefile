@@ -12,8 +12,8 @@ EXTRA_CLEAN = build
 PG_CPPFLAGS = -I$(srcdir)/include -DDBOS_VERSION='"$(DBOS_VERSION)"' $(DBOS_CPPFLAGS)
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -ffile-prefix-map=$(CURDIR)=.
-# Chunks of files are compressed; a caller may add to what is linked.
-override SHLIB_LINK += -llz4
+# Chunks of files are compressed and have checksums; a caller may add to what is linked.
+override SHLIB_LINK += -llz4 -lisal
 # No bitcode: one compiler is enough.
 override with_llvm = no
 

@@ -19,7 +19,6 @@
 
 #include "commands/sequence.h"
 #include "miscadmin.h"
-#include "port/pg_crc32c.h"
 #include "utils/rel.h"
 
 #include "file.h"
@@ -70,17 +69,6 @@ dbos_chunk_allocate(int wanted, int *got)
 
 /* ---- writing ---- */
 
-static uint32
-checksum_of(const char *content, int length)
-{
-	pg_crc32c	crc;
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, content, length);
-	FIN_CRC32C(crc);
-	return crc;
-}
-
 static bytea *
 bytes_of(const char *content, int length)
 {
@@ -120,7 +108,7 @@ form(int64 chunk, const char *content, int length, int *skip, Datum *values)
 
 	values[CHUNK_ID] = Int64GetDatum(chunk);
 	values[CHUNK_LENGTH] = Int32GetDatum(length);
-	values[CHUNK_CHECKSUM] = Int32GetDatum((int32) checksum_of(content, length));
+	values[CHUNK_CHECKSUM] = Int32GetDatum((int32) dbos_checksum(0, content, length));
 	if (*skip > 0)
 		(*skip)--;
 	else if ((data = compressed(content, length)) == NULL)
@@ -338,7 +326,7 @@ decode(DbosTable *chunk, DbosTable *tail, DbosTableScan *tails, int64 id, char *
 			memcpy(to + MAIN_BYTES, VARDATA_ANY(rest), *length - MAIN_BYTES);
 		}
 	}
-	if (checksum_of(to, *length) != (uint32) DatumGetInt32(dbos_column(chunk, CHUNK_CHECKSUM)))
+	if (dbos_checksum(0, to, *length) != (uint32) DatumGetInt32(dbos_column(chunk, CHUNK_CHECKSUM)))
 		return "does not match its checksum";
 	return NULL;
 }

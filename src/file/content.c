@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include "port/pg_crc32c.h"
-
 #include "file.h"
 
 /* Files may be longer than the disk, but not by overflow. */
@@ -46,18 +44,6 @@ clear_set_id(DbosInode *inode)
 		inode->mode &= ~(S_ISUID | S_ISGID);
 }
 
-static uint32
-checksum_on(uint32 checksum, const DbosContent *content)
-{
-	/* What FIN does is undone by doing it again. */
-	pg_crc32c	crc = checksum;
-
-	FIN_CRC32C(crc);
-	COMP_CRC32C(crc, content->bytes, content->length);
-	FIN_CRC32C(crc);
-	return crc;
-}
-
 /* What the row is to be when the content is written, for a storage that is not the row too. */
 static void
 plan(DbosInode *inode, const DbosContent *content, int64 *start)
@@ -75,7 +61,7 @@ plan(DbosInode *inode, const DbosContent *content, int64 *start)
 	if (*start != inode->size && content->how != WRITE_REPLACE)
 		inode->checksum_known = false;
 	if (inode->checksum_known)
-		inode->checksum = checksum_on(inode->checksum, content);
+		inode->checksum = dbos_checksum(inode->checksum, content->bytes, content->length);
 	inode->size = content->how == WRITE_REPLACE ? content->length : Max(inode->size, *start + content->length);
 	inode->modified = inode->changed = now;
 	clear_set_id(inode);

@@ -235,6 +235,10 @@ extern const DbosStorage dbos_storage_inline;
 extern const DbosStorage dbos_storage_chunk;
 extern const DbosStorage *dbos_storage_of(const DbosInode *inode);
 
+/* ---- checksum.c ---- */
+
+extern uint32 dbos_checksum(uint32 checksum, const char *bytes, int64 length);
+
 /* ---- chunk.c: pieces of content, each with its checksum ---- */
 
 #define CHUNK_BYTES 8192		/* of content */

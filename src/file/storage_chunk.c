@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "port/pg_crc32c.h"
 
 #include "file.h"
 
@@ -323,8 +322,8 @@ typedef struct Scrubbing
 	const DbosInode *inode;
 	int64		chunk;			/* the first of the extent */
 	int64		start;			/* its number within the file */
-	int64		position;		/* bytes before it are in crc */
-	pg_crc32c	crc;
+	int64		position;		/* bytes before it are in the checksum */
+	uint32		checksum;
 } Scrubbing;
 
 /* Zeros, up to there. */
@@ -338,7 +337,7 @@ sum_hole(Scrubbing *scrubbing, int64 end)
 		int64		length = Min(end - scrubbing->position, CHUNK_BYTES);
 
 		CHECK_FOR_INTERRUPTS();
-		COMP_CRC32C(scrubbing->crc, zeros, length);
+		scrubbing->checksum = dbos_checksum(scrubbing->checksum, zeros, length);
 		scrubbing->position += length;
 	}
 }
@@ -352,7 +351,7 @@ sum_chunk(Scrubbing *scrubbing, int64 number, const char *content, int length)
 		return;
 	sum_hole(scrubbing, Min(at, scrubbing->inode->size));
 	length = (int) Max(Min(length, scrubbing->inode->size - at), 0);
-	COMP_CRC32C(scrubbing->crc, content, length);
+	scrubbing->checksum = dbos_checksum(scrubbing->checksum, content, length);
 	scrubbing->position += length;
 	/* What a chunk lacks at its end reads as zeros. */
 	sum_hole(scrubbing, Min(at + CHUNK_BYTES, scrubbing->inode->size));
@@ -376,7 +375,6 @@ chunk_scrub(const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg
 	ListCell   *cell;
 	int64		end = 0;
 
-	INIT_CRC32C(scrubbing.crc);
 	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot))
 	{
 		DbosExtent *extent = lfirst(cell);
@@ -391,8 +389,7 @@ chunk_scrub(const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg
 		dbos_chunks_visit(extent->chunk, extent->count, snapshot, NULL, 0, scrub_chunk, &scrubbing);
 	}
 	sum_hole(&scrubbing, inode->size);
-	FIN_CRC32C(scrubbing.crc);
-	return scrubbing.crc;
+	return scrubbing.checksum;
 }
 
 const DbosStorage dbos_storage_chunk = {

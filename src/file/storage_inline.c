@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include "port/pg_crc32c.h"
-
 #include "file.h"
 
 static void
@@ -63,14 +61,9 @@ inline_free(DbosInode *inode, Snapshot snapshot)
 static uint32
 inline_scrub(const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg, const char *problem), void *arg)
 {
-	pg_crc32c	crc;
-
 	if (inode->content_length != inode->size)
 		report(arg, psprintf("has %d bytes of content and size " INT64_FORMAT, inode->content_length, inode->size));
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, inode->content, inode->content_length);
-	FIN_CRC32C(crc);
-	return crc;
+	return dbos_checksum(0, inode->content, inode->content_length);
 }
 
 const DbosStorage dbos_storage_inline = {
