@@ -1,7 +1,7 @@
 -- file.sql: files in tables.
 -- SPDX-License-Identifier: PostgreSQL
 
-CREATE SEQUENCE dbos.file_epoch AS integer;
+CREATE SEQUENCE dbos.file_epoch AS integer MAXVALUE 2147483646;
 COMMENT ON SEQUENCE dbos.file_epoch IS 'its last value is the epoch of files; a snapshot ends one';
 SELECT pg_catalog.pg_extension_config_dump('dbos.file_epoch', '');
 CREATE SEQUENCE dbos.inode_number CACHE 32 START 2;
@@ -43,6 +43,7 @@ CREATE TABLE dbos.inode
 );
 ALTER TABLE dbos.inode ALTER COLUMN content SET STORAGE PLAIN;
 CREATE INDEX inode_size_class_idx ON dbos.inode (size_class) WHERE size_class OPERATOR(pg_catalog.>) 0;
+CREATE INDEX inode_ended_idx ON dbos.inode (died, born) WHERE died OPERATOR(pg_catalog.<>) 2147483647;
 COMMENT ON TABLE dbos.inode IS 'files, directories and symbolic links; read dbos.files';
 SELECT pg_catalog.pg_extension_config_dump('dbos.inode', '');
 
@@ -59,6 +60,7 @@ CREATE TABLE dbos.directory_entry
 ALTER TABLE dbos.directory_entry ALTER COLUMN name SET STORAGE PLAIN;
 CREATE INDEX directory_entry_child_idx ON dbos.directory_entry (child);
 CREATE INDEX directory_entry_directory_idx ON dbos.directory_entry (parent, name) WHERE kind OPERATOR(pg_catalog.=) 4;
+CREATE INDEX directory_entry_ended_idx ON dbos.directory_entry (died, born) WHERE died OPERATOR(pg_catalog.<>) 2147483647;
 COMMENT ON TABLE dbos.directory_entry IS 'names in directories';
 SELECT pg_catalog.pg_extension_config_dump('dbos.directory_entry', '');
 
@@ -75,6 +77,7 @@ CREATE TABLE dbos.extent
 	PRIMARY KEY (inode, died, start)
 );
 CREATE INDEX extent_chunk_idx ON dbos.extent (chunk);
+CREATE INDEX extent_ended_idx ON dbos.extent (died, born) WHERE died OPERATOR(pg_catalog.<>) 2147483647;
 COMMENT ON TABLE dbos.extent IS 'which chunks a file has';
 SELECT pg_catalog.pg_extension_config_dump('dbos.extent', '');
 
@@ -109,15 +112,17 @@ SELECT pg_catalog.pg_extension_config_dump('dbos.freed_extent', '');
 
 CREATE TABLE dbos.snapshot
 (
-	name text NOT NULL PRIMARY KEY,
+	name text NOT NULL,
 	epoch integer NOT NULL,
 	root bigint NOT NULL,
 	container_id integer NOT NULL,
 	owner regrole NOT NULL,
-	created_at timestamptz NOT NULL
+	created_at timestamptz NOT NULL,
+	path text NOT NULL,
+	PRIMARY KEY (container_id, name)
 );
-CREATE UNIQUE INDEX snapshot_epoch_idx ON dbos.snapshot (epoch);
-COMMENT ON TABLE dbos.snapshot IS 'snapshots of directories; each shows the rows that were valid in its epoch';
+CREATE INDEX snapshot_epoch_idx ON dbos.snapshot (epoch);
+COMMENT ON TABLE dbos.snapshot IS 'snapshots of directories and files; each shows the rows that were valid in its epoch; read dbos.snapshots';
 SELECT pg_catalog.pg_extension_config_dump('dbos.snapshot', '');
 
 CREATE TABLE dbos.directory_change

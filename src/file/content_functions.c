@@ -220,6 +220,9 @@ copy_once(text *given, text *new_given, Snapshot *snapshot)
 	dbos_path_require(given, FOLLOW_LAST, *snapshot, &from);
 	require_file(&from);
 	dbos_file_demand(&from.inode, MAY_READ, given);
+	/* A snapshot would have the copy, and not what it is of. */
+	if (from.inode.born > dbos_epoch())
+		dbos_epoch_passed();
 	/* Its chunks are not to be freed meanwhile, nor overwritten. */
 	if (!dbos_inode_lock(&from.inode, *snapshot))
 	{

@@ -79,18 +79,23 @@ dbos_entry_find(int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch, 
 	return found;
 }
 
-/* Nobody who writes in a later epoch may have had that name: both would be in the snapshot. */
+/*
+ * Nobody who writes in a later epoch may have had that name: both would be in the snapshot.  Asked once the
+ * name is in the index: who makes it after that waits for us.
+ */
 static void
 check_epoch(int64 parent, DbosName name)
 {
 	Datum		key[3] = {Int64GetDatum(parent), PointerGetDatum(name_datum(name)), Int32GetDatum(dbos_epoch() + 1)};
 	DbosTable	table;
+	SnapshotData dirty;
 	bool		passed;
 
 	if (dbos_epoch_is_last())
 		return;
+	InitDirtySnapshot(dirty);
 	dbos_table_open(&table, TABLE_ENTRY, AccessShareLock);
-	passed = dbos_table_find_from(&table, 0, GetActiveSnapshot(), key, 3) && DatumGetInt32(dbos_column(&table, ENTRY_DIED)) != FOREVER;
+	passed = dbos_table_find_from(&table, 0, &dirty, key, 3) && DatumGetInt32(dbos_column(&table, ENTRY_DIED)) != FOREVER;
 	dbos_table_close(&table);
 	if (passed)
 		dbos_epoch_passed();
@@ -107,11 +112,12 @@ dbos_entry_insert(DbosEntry *entry)
 
 	entry->died = FOREVER;
 	entry->born = dbos_epoch();
-	check_epoch(entry->parent, entry->name);
 	form(entry, values, nulls);
 	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
 	done = dbos_table_insert(&table, values, nulls, UNIQUE_TELL);
 	dbos_table_close(&table);
+	if (done)
+		check_epoch(entry->parent, entry->name);
 	return done;
 }
 
@@ -211,11 +217,15 @@ dbos_entry_move(DbosEntry *entry, int64 parent, DbosName name, Snapshot snapshot
 	DbosEntry	moved = *entry;
 
 	check_change(entry);
-	check_epoch(parent, name);
 	moved.parent = parent;
 	moved.name = name;
 	if (!dbos_seen_by_snapshot(entry->born, dbos_epoch()))
-		return update(&moved, snapshot);
+	{
+		if (!update(&moved, snapshot))
+			return false;
+		check_epoch(parent, name);
+		return true;
+	}
 	if (!dbos_entry_delete(entry, snapshot))
 		return false;
 	if (!dbos_entry_insert(&moved))

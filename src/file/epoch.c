@@ -9,12 +9,26 @@
  *
  * The epoch is the last value of a sequence, so that the new one is there for everybody at once and not
  * only when the snapshot commits; a snapshot that is rolled back has cost a few copies.
- * A transaction that writes files stays in one epoch, which it holds by a shared lock; the snapshot waits
- * until those who wrote in its epoch have ended.  Nobody waits for the snapshot:
- * who comes after it writes in the next epoch.
+ * Its row in dbos.snapshot is there before the epoch ends (snapshot.c), and who writes looks for such rows
+ * also by those that are not committed: so nobody who writes in a later epoch overwrites what it shows.
+ *
+ * A transaction that writes files stays in one epoch, which it holds by a shared lock to its end, prepared or
+ * not; the snapshot waits until those who wrote in its epoch, or in an earlier one, have ended.  Those of
+ * earlier ones too: the snapshot that ended theirs may have been rolled back, or still wait for them.  So when a
+ * snapshot is committed, so is all that it shows.  Nobody waits for the snapshot: who comes
+ * after it writes in the next epoch.
  *
  * A transaction of an earlier epoch that comes to change what one of a later has changed already
- * cannot: half of its changes would be in the snapshot.  It fails with 40001.
+ * cannot: half of its changes would be in the snapshot, or a name of the one in a directory of the other.
+ * It fails with 40001.  What it merely has read of a later one, as READ COMMITTED lets it, is its
+ * own affair; in REPEATABLE READ it cannot have.
+ *
+ * A transaction that takes a snapshot goes on in the next epoch.  What it wrote before is in its own snapshot, and
+ * what it writes then is not; in somebody else's, which waits for it, is all or nothing, so when there
+ * is one that would part the two, it fails with 40001.
+ *
+ * A version that was ended in an epoch and that no snapshot shows will never be shown by one: a new
+ * snapshot is of the last epoch.  That is what reclaim.c relies on.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -24,26 +38,29 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "file.h"
 
-static int32 current = 0;		/* epoch of this transaction; 0: it has not written files */
+static int32 current = 0;		/* epoch of this transaction; 0: it has not written files, or not since its own snapshot */
+static int32 first = 0;			/* the first epoch in which it has written */
 static bool callback_registered = false;
 
 static void
 forget_at_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		current = 0;
+		current = first = 0;
 }
 
-static int32
-last_value(void)
+/* The epoch in which who begins to write now does so. */
+int32
+dbos_epoch_last(void)
 {
 	Relation	sequence = relation_open(dbos_relation_oid("file_epoch"), AccessShareLock);
 	Buffer		buffer = ReadBuffer(sequence, 0);
@@ -60,17 +77,43 @@ last_value(void)
 	return (int32) value;
 }
 
+/* ---- who writes in an epoch ---- */
+
 static void
 epoch_tag(LOCKTAG *tag, int32 epoch)
 {
 	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, dbos_relation_oid("file_epoch"), (Oid) epoch, 0);
 }
 
+/*
+ * Holds the epoch until the end of the transaction, if it is still the last one: whoever ended it in between does not
+ * know of us.  Without waiting: who waits for those in it has ended it.
+ */
+static bool
+hold(int32 epoch)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	LOCKTAG		tag;
+	bool		held;
+
+	epoch_tag(&tag, epoch);
+	/* What is written in a subtransaction that goes on after a savepoint is in the epoch too. */
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	held = LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	if (held && dbos_epoch_last() != epoch)
+	{
+		LockRelease(&tag, RowExclusiveLock, false);
+		held = false;
+	}
+	CurrentResourceOwner = owner;
+	return held;
+}
+
 /* The epoch in which this transaction writes. */
 int32
 dbos_epoch(void)
 {
-	ResourceOwner owner = CurrentResourceOwner;
+	int32		epoch;
 
 	if (current != 0)
 		return current;
@@ -79,75 +122,87 @@ dbos_epoch(void)
 		RegisterXactCallback(forget_at_end, NULL);
 		callback_registered = true;
 	}
-	for (;;)
-	{
-		LOCKTAG		tag;
-		int32		epoch = last_value();
-
-		epoch_tag(&tag, epoch);
-		/* What is written in a subtransaction that goes on after a savepoint is in the epoch too. */
-		CurrentResourceOwner = TopTransactionResourceOwner;
-		(void) LockAcquire(&tag, RowExclusiveLock, false, false);
-		CurrentResourceOwner = owner;
-		/* Whoever took a snapshot in between does not know of us. */
-		if (last_value() == epoch)
-			return current = epoch;
-		CurrentResourceOwner = TopTransactionResourceOwner;
-		LockRelease(&tag, RowExclusiveLock, false);
-		CurrentResourceOwner = owner;
-	}
+	while (!hold(epoch = dbos_epoch_last()))
+		CHECK_FOR_INTERRUPTS();
+	if (first == 0)
+		first = epoch;
+	else if (dbos_snapshot_between(first, epoch, BEING_TAKEN))
+		dbos_epoch_passed();
+	return current = epoch;
 }
 
 /* Whether nobody writes in a later epoch than this transaction. */
 bool
 dbos_epoch_is_last(void)
 {
-	return last_value() == dbos_epoch();
+	return dbos_epoch_last() == dbos_epoch();
 }
 
-/* Ends the epoch; returns the one that ended.  This transaction goes on in the next. */
-int32
-dbos_epoch_next(void)
+/* ---- a snapshot ---- */
+
+/* Ends that epoch, if nobody has; this transaction goes on in the next. */
+void
+dbos_epoch_end(int32 epoch)
 {
-	int32		ended = last_value();
-
-	while (nextval_internal(dbos_relation_oid("file_epoch"), false) <= ended)
-		;
+	while (dbos_epoch_last() <= epoch)
+		(void) nextval_internal(dbos_relation_oid("file_epoch"), false);
 	current = 0;
-	return ended;
 }
 
-/* Until nobody but this transaction writes in that epoch. */
+/* Until nobody but this transaction writes in that epoch or an earlier one; it has ended. */
 void
 dbos_epoch_wait(int32 epoch)
 {
-	LOCKTAG		tag;
+	LockData   *locks = GetLockStatusData();
+	Oid			sequence = dbos_relation_oid("file_epoch");
+	List	   *held = NIL;
+	ListCell   *cell;
 
-	epoch_tag(&tag, epoch);
-	WaitForLockers(tag, ShareLock, false);
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LOCKTAG *tag = &locks->locks[i].locktag;
+
+		if (tag->locktag_type == LOCKTAG_OBJECT && tag->locktag_field1 == MyDatabaseId && tag->locktag_field2 == sequence &&
+			(int32) tag->locktag_field3 <= epoch)
+			held = list_append_unique_int(held, (int32) tag->locktag_field3);
+	}
+	foreach(cell, held)
+	{
+		LOCKTAG		tag;
+
+		epoch_tag(&tag, lfirst_int(cell));
+		(void) LockAcquire(&tag, ShareLock, false, false);
+		LockRelease(&tag, ShareLock, false);
+	}
 }
 
-/* Whether a snapshot shows rows that are valid from the one epoch to before the other. */
+/* Whether there is a snapshot of an epoch in [born, died). */
 bool
-dbos_seen_by_snapshot(int32 born, int32 died)
+dbos_snapshot_between(int32 born, int32 died, DbosWhichSnapshot which)
 {
 	DbosTable	table;
 	DbosTableScan scan;
 	SnapshotData dirty;
-	bool		seen = false;
+	bool		found = false;
 	Datum		key = Int32GetDatum(born);
 
-	if (born >= died || born == dbos_epoch())
+	if (born >= died)
 		return false;
-	/* One that is being taken counts, and so does one that is being dropped. */
 	InitDirtySnapshot(dirty);
 	dbos_table_open(&table, TABLE_SNAPSHOT, AccessShareLock);
 	dbos_scan_begin(&scan, &table, 0, &dirty, &key, 1, true);
-	if (dbos_scan_next(&scan))
-		seen = DatumGetInt32(dbos_column(&table, 1)) < died;
+	while (!found && dbos_scan_next(&scan) && DatumGetInt32(dbos_column(&table, SNAPSHOT_EPOCH)) < died)
+		found = which == ANY_SNAPSHOT || TransactionIdIsValid(dirty.xmin);
 	dbos_scan_end(&scan);
 	dbos_table_close(&table);
-	return seen;
+	return found;
+}
+
+/* Whether a snapshot shows rows that are valid from the one epoch to before the other; for who writes. */
+bool
+dbos_seen_by_snapshot(int32 born, int32 died)
+{
+	return born != dbos_epoch() && dbos_snapshot_between(born, died, ANY_SNAPSHOT);
 }
 
 void

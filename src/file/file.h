@@ -107,10 +107,23 @@ extern void dbos_conflict(void);
 
 #define FOREVER PG_INT32_MAX
 
+typedef enum DbosWhichSnapshot
+{
+	ANY_SNAPSHOT,				/* also one that is being taken, or dropped */
+	BEING_TAKEN		/* by somebody else */
+} DbosWhichSnapshot;
+
+typedef enum SnapshotColumn
+{
+	SNAPSHOT_NAME, SNAPSHOT_EPOCH, SNAPSHOT_ROOT, SNAPSHOT_CONTAINER, SNAPSHOT_OWNER, SNAPSHOT_CREATED_AT, SNAPSHOT_PATH
+} SnapshotColumn;
+
 extern int32 dbos_epoch(void);
+extern int32 dbos_epoch_last(void);
 extern bool dbos_epoch_is_last(void);
+extern bool dbos_snapshot_between(int32 born, int32 died, DbosWhichSnapshot which);
 extern bool dbos_seen_by_snapshot(int32 born, int32 died);
-extern int32 dbos_epoch_next(void);
+extern void dbos_epoch_end(int32 epoch);
 extern void dbos_epoch_wait(int32 epoch);
 extern pg_noreturn void dbos_epoch_passed(void);
 
@@ -313,6 +326,8 @@ extern void dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, Db
 extern void dbos_path_require(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
 extern void dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_epoch, const DbosInode *root, DbosPath *path);
 extern Snapshot dbos_root_make(Snapshot snapshot);
+extern void dbos_root_read(Snapshot snapshot, int32 at_epoch, DbosInode *root);
+extern text *dbos_path_at(int64 inode, Snapshot snapshot, int32 at_epoch);
 extern text *dbos_path_of(int64 inode, Snapshot snapshot);
 
 /* ---- directory_cache.c ---- */

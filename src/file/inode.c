@@ -259,7 +259,7 @@ keep(const DbosInode *inode, Snapshot snapshot)
 	DbosInode	old;
 
 	if (!dbos_inode_read(inode->number, snapshot, FOREVER, &old))
-		return;
+		elog(ERROR, "inode " INT64_FORMAT " is missing", inode->number);
 	old.died = dbos_epoch();
 	insert(&old);
 }

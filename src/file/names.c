@@ -131,6 +131,14 @@ dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode)
 	inode->created = inode->modified = inode->changed = inode->accessed = dbos_file_now();
 }
 
+/* In a snapshot that does not have what was done to the directory, or the directory itself, the name would be lost. */
+static void
+check_directory_epoch(const DbosPath *path)
+{
+	if (path->directory.born > dbos_epoch())
+		dbos_epoch_passed();
+}
+
 /* A name for the inode; false: somebody else has made it, and has committed or rolled back by now. */
 static bool
 enter(DbosPath *path, const DbosInode *inode)
@@ -138,6 +146,7 @@ enter(DbosPath *path, const DbosInode *inode)
 	path->entry = (DbosEntry) {
 		.parent = path->directory.number, .child = inode->number, .kind = (inode->mode & S_IFMT) >> 12, .name = path->name
 	};
+	check_directory_epoch(path);
 	if (dbos_entry_insert(&path->entry))
 		return true;
 	dbos_changed();
@@ -171,7 +180,10 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 		dbos_content_begin(inode, content);
 	empty = *inode;
 	if (!enter(path, inode))
+	{
+		dbos_conflict();
 		return false;
+	}
 	dbos_inode_insert(&empty);
 	inode->born = empty.born;
 	inode->died = empty.died;
@@ -473,6 +485,7 @@ rename_once(text *given, text *new_given, Snapshot *snapshot)
 	/* Two names of one file stay as they are. */
 	if (to.found && to.inode.number == from.inode.number)
 		return true;
+	check_directory_epoch(&to);
 	/*
 	 * Size and owner of what goes to another directory are those of now: its row is locked, so that who
 	 * writes it, or gives it away, finds where it is.

@@ -24,8 +24,8 @@
 /* ---- the root ---- */
 
 /* Root of the session's container; a container that has no files yet has one that is in no table. */
-static void
-read_root(Snapshot snapshot, int32 at_epoch, DbosInode *root)
+void
+dbos_root_read(Snapshot snapshot, int32 at_epoch, DbosInode *root)
 {
 	int32		container = dbos_context_container();
 	int64		number = DBOS_ROOT_INODE;
@@ -65,7 +65,7 @@ dbos_root_make(Snapshot snapshot)
 
 	if (dbos_context_container() == DBOS_ROOT_CONTAINER)
 		return snapshot;
-	read_root(snapshot, FOREVER, &root);
+	dbos_root_read(snapshot, FOREVER, &root);
 	if (root.number != 0)
 		return snapshot;
 	dbos_container_hold(root.file_system);
@@ -282,7 +282,7 @@ dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path
 
 	if (!dbos_directory_recall("/", 1, snapshot, &root))
 	{
-		read_root(snapshot, FOREVER, &root);
+		dbos_root_read(snapshot, FOREVER, &root);
 		dbos_directory_remember("/", 1, snapshot, &root);
 	}
 	if (known)
@@ -305,17 +305,17 @@ dbos_path_require(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *p
 /* ---- and back ---- */
 
 /*
- * A path of the inode, by the first of its names; NULL when it has none, or one of the directories on the way may
+ * A path of the inode in that epoch, by the first of its names; NULL when it has none, or one of the directories on the way may
  * not be searched, or does not lie in the session's container.
  */
 text *
-dbos_path_of(int64 number, Snapshot snapshot)
+dbos_path_at(int64 number, Snapshot snapshot, int32 at_epoch)
 {
 	DbosInode	root;
 	List	   *names = NIL;
 	StringInfoData path;
 
-	read_root(snapshot, FOREVER, &root);
+	dbos_root_read(snapshot, at_epoch, &root);
 	while (number != root.number)
 	{
 		DbosEntryScan scan;
@@ -324,11 +324,11 @@ dbos_path_of(int64 number, Snapshot snapshot)
 		text	   *name = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		dbos_parents_scan_begin(&scan, number, snapshot, FOREVER);
+		dbos_parents_scan_begin(&scan, number, snapshot, at_epoch);
 		if (dbos_entry_scan_next(&scan, &entry))
 			name = dbos_name_text(entry.name);
 		dbos_entry_scan_end(&scan);
-		if (name == NULL || !dbos_inode_read(entry.parent, snapshot, FOREVER, &directory) || !dbos_file_allows(&directory, MAY_EXECUTE))
+		if (name == NULL || !dbos_inode_read(entry.parent, snapshot, at_epoch, &directory) || !dbos_file_allows(&directory, MAY_EXECUTE))
 			return NULL;
 		names = lappend(names, name);
 		number = entry.parent;
@@ -344,4 +344,11 @@ dbos_path_of(int64 number, Snapshot snapshot)
 	if (names == NIL)
 		appendStringInfoChar(&path, '/');
 	return cstring_to_text_with_len(path.data, path.len);
+}
+
+/* The same for now. */
+text *
+dbos_path_of(int64 number, Snapshot snapshot)
+{
+	return dbos_path_at(number, snapshot, FOREVER);
 }

@@ -42,7 +42,7 @@ struct DbosTableShape
 {
 	const char *name;
 	int			nindexes;
-	IndexShape	indexes[3];
+	IndexShape	indexes[4];
 };
 
 /* WHERE size_class > 0 */
@@ -59,22 +59,41 @@ is_directory(const Datum *values)
 	return DatumGetInt32(values[ENTRY_KIND]) == S_IFDIR >> 12;
 }
 
+/* WHERE died <> FOREVER, of tables that have that column second, or third */
+static bool
+has_ended(const Datum *values)
+{
+	return DatumGetInt32(values[1]) != FOREVER;
+}
+
+static bool
+entry_has_ended(const Datum *values)
+{
+	return DatumGetInt32(values[ENTRY_DIED]) != FOREVER;
+}
+
 static const DbosTableShape shapes[] = {
 	[TABLE_FILE_SYSTEM] = {"file_system", 1, {{"file_system_pkey", true, 1, {1}}}},
-	[TABLE_INODE] = {"inode", 2, {
+	[TABLE_INODE] = {"inode", 3, {
 		{"inode_pkey", true, 2, {1, 2}},
-		{"inode_size_class_idx", false, 1, {INODE_SIZE_CLASS + 1}, is_large}
+		{"inode_size_class_idx", false, 1, {INODE_SIZE_CLASS + 1}, is_large},
+		{"inode_ended_idx", false, 2, {2, 3}, has_ended}
 	}},
-	[TABLE_ENTRY] = {"directory_entry", 3, {
+	[TABLE_ENTRY] = {"directory_entry", 4, {
 		{"directory_entry_pkey", true, 3, {1, 6, 3}},
 		{"directory_entry_child_idx", false, 1, {2}},
-		{"directory_entry_directory_idx", false, 2, {1, 6}, is_directory}
+		{"directory_entry_directory_idx", false, 2, {1, 6}, is_directory},
+		{"directory_entry_ended_idx", false, 2, {3, 4}, entry_has_ended}
 	}},
-	[TABLE_EXTENT] = {"extent", 2, {{"extent_pkey", true, 3, {1, 2, 4}}, {"extent_chunk_idx", false, 1, {5}}}},
+	[TABLE_EXTENT] = {"extent", 3, {
+		{"extent_pkey", true, 3, {1, 2, 4}},
+		{"extent_chunk_idx", false, 1, {5}},
+		{"extent_ended_idx", false, 2, {2, 3}, has_ended}
+	}},
 	[TABLE_CHUNK] = {"chunk", 1, {{"chunk_pkey", true, 1, {1}}}},
 	[TABLE_CHUNK_TAIL] = {"chunk_tail", 1, {{"chunk_tail_pkey", true, 1, {1}}}},
 	[TABLE_XATTR] = {"xattr", 1, {{"xattr_pkey", true, 3, {1, 4, 2}}}},
-	[TABLE_SNAPSHOT] = {"snapshot", 1, {{"snapshot_epoch_idx", true, 1, {2}}}},
+	[TABLE_SNAPSHOT] = {"snapshot", 1, {{"snapshot_epoch_idx", false, 1, {2}}}},
 	[TABLE_CHANGE] = {"directory_change", 1, {{"directory_change_idx", false, 1, {1}}}},
 	[TABLE_USAGE] = {"directory_usage", 1, {{"directory_usage_pkey", true, 2, {1, 2}}}},
 	[TABLE_FREED] = {"freed_extent", 0, {}},
