@@ -14,5 +14,6 @@ dbos_file_register(void)
 {
 	dbos_usage_install();
 	dbos_fold_duty_register();
+	dbos_file_system_register();
 	dbos_directory_cache_install();
 }

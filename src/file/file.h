@@ -330,6 +330,10 @@ extern void dbos_root_read(Snapshot snapshot, int32 at_epoch, DbosInode *root);
 extern text *dbos_path_at(int64 inode, Snapshot snapshot, int32 at_epoch);
 extern text *dbos_path_of(int64 inode, Snapshot snapshot);
 
+/* ---- file_system.c: the roots of containers ---- */
+
+extern void dbos_file_system_register(void);
+
 /* ---- directory_cache.c ---- */
 
 extern void dbos_directories_changed(void);

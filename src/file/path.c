@@ -12,6 +12,7 @@
 
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -50,6 +51,29 @@ dbos_root_read(Snapshot snapshot, int32 at_epoch, DbosInode *root)
 	root->storage = STORAGE_CHUNK;
 }
 
+/* Until nobody is about to make or remove the root of that container. */
+static void
+await_root(int32 container)
+{
+	Datum		key = Int32GetDatum(container);
+	DbosTable	table;
+	TransactionId other;
+
+	dbos_table_open(&table, TABLE_FILE_SYSTEM, AccessShareLock);
+	do
+	{
+		SnapshotData dirty;
+
+		InitDirtySnapshot(dirty);
+		other = InvalidTransactionId;
+		if (dbos_table_find(&table, 0, &dirty, &key, 1))
+			other = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
+		if (TransactionIdIsValid(other))
+			XactLockTableWait(other, NULL, NULL, XLTW_None);
+	} while (TransactionIdIsValid(other));
+	dbos_table_close(&table);
+}
+
 /*
  * Before something is made: a container's first file brings its root.  Of two who make
  * it at once the second waits, and finds it.
@@ -74,12 +98,18 @@ dbos_root_make(Snapshot snapshot)
 	values[0] = Int32GetDatum(root.file_system);
 	values[1] = Int64GetDatum(root.number);
 	dbos_table_open(&table, TABLE_FILE_SYSTEM, RowExclusiveLock);
-	done = dbos_table_insert(&table, values, nulls, UNIQUE_RAISE);
+	done = dbos_table_insert(&table, values, nulls, UNIQUE_TELL);
 	dbos_table_close(&table);
 	if (done)
 		dbos_inode_insert(&root);
+	else
+	{
+		await_root(root.file_system);
+		dbos_conflict();
+	}
 	dbos_changed();
-	return dbos_view_renew();
+	snapshot = dbos_view_renew();
+	return done ? snapshot : dbos_root_make(snapshot);
 }
 
 /* ---- the way ---- */
