@@ -1,6 +1,19 @@
 -- file_attributes.sql: modes, owners, times, extended attributes, removal of trees, open files and locks.
 -- SPDX-License-Identifier: PostgreSQL
 
+CREATE TABLE dbos.xattr
+(
+	inode bigint NOT NULL,
+	died integer NOT NULL,
+	born integer NOT NULL,
+	name bytea NOT NULL,
+	value bytea NOT NULL,
+	PRIMARY KEY (inode, name, died)
+);
+ALTER TABLE dbos.xattr ALTER COLUMN name SET STORAGE PLAIN;
+COMMENT ON TABLE dbos.xattr IS 'extended attributes of files and directories';
+SELECT pg_catalog.pg_extension_config_dump('dbos.xattr', '');
+
 CREATE FUNCTION dbos.chmod(path text, mode integer) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_chmod_sql';
 COMMENT ON FUNCTION dbos.chmod(text, integer) IS
@@ -26,8 +39,26 @@ CREATE FUNCTION dbos.file_times(path text, OUT created bigint, OUT modified bigi
 COMMENT ON FUNCTION dbos.file_times(text) IS
 	'the times of a file exactly, in nanoseconds since 1970. Example: SELECT modified FROM dbos.file_times(''/note'');';
 
+CREATE FUNCTION dbos.set_xattr(path text, name text, value bytea) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_set_xattr_sql';
+COMMENT ON FUNCTION dbos.set_xattr(text, text, bytea) IS
+	'gives a file or directory an extended attribute, whose name begins with "user." and whose value has up to 64 kB. Example: SELECT dbos.set_xattr(''/note'', ''user.language'', ''en'');';
+CREATE FUNCTION dbos.get_xattr(path text, name text) RETURNS bytea
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_get_xattr_sql';
+COMMENT ON FUNCTION dbos.get_xattr(text, text) IS
+	'an extended attribute of a file, or NULL. Example: SELECT dbos.get_xattr(''/note'', ''user.language'');';
+CREATE FUNCTION dbos.list_xattr(path text, OUT name text, OUT size integer) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_list_xattr_sql';
+COMMENT ON FUNCTION dbos.list_xattr(text) IS
+	'which extended attributes a file has, and how long their values are. Example: SELECT name FROM dbos.list_xattr(''/note'');';
+CREATE FUNCTION dbos.remove_xattr(path text, name text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_remove_xattr_sql';
+COMMENT ON FUNCTION dbos.remove_xattr(text, text) IS
+	'takes an extended attribute from a file. Example: SELECT dbos.remove_xattr(''/note'', ''user.language'');';
+
 REVOKE ALL ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
-	dbos.set_times(text, bigint, bigint), dbos.file_times(text) FROM PUBLIC;
+	dbos.set_times(text, bigint, bigint), dbos.file_times(text), dbos.set_xattr(text, text, bytea), dbos.get_xattr(text, text),
+	dbos.list_xattr(text), dbos.remove_xattr(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
-	dbos.set_times(text, bigint, bigint) TO dbos_user, dbos_admin;
-GRANT EXECUTE ON FUNCTION dbos.file_times(text) TO dbos_user, dbos_monitor, dbos_admin;
+	dbos.set_times(text, bigint, bigint), dbos.set_xattr(text, text, bytea), dbos.remove_xattr(text, text) TO dbos_user, dbos_admin;
+GRANT EXECUTE ON FUNCTION dbos.file_times(text), dbos.get_xattr(text, text), dbos.list_xattr(text) TO dbos_user, dbos_monitor, dbos_admin;

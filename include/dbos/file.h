@@ -56,6 +56,19 @@ extern void dbos_file_chmod(text *path, int32 mode);
 extern void dbos_file_chown(text *path, Oid owner, Oid group);
 extern void dbos_file_set_times(text *path, const int64 *accessed, const int64 *modified);
 
+/* ---- Extended attributes ---- */
+
+typedef enum DbosXattrFlags
+{
+	DBOS_XATTR_SET,				/* whether it is there or not */
+	DBOS_XATTR_CREATE,			/* it must not be there */
+	DBOS_XATTR_REPLACE			/* it must */
+} DbosXattrFlags;
+
+extern void dbos_file_set_xattr(text *path, text *name, bytea *value, DbosXattrFlags flags);
+extern bytea *dbos_file_get_xattr(text *path, text *name);
+extern void dbos_file_remove_xattr(text *path, text *name);
+
 extern void dbos_file_register(void);
 
 #endif							/* DBOS_FILE_H */

@@ -152,6 +152,10 @@ typedef enum InodeColumn
 #define SIZE_CLASS_UNKNOWN 127	/* it may have any size */
 
 extern int16 dbos_size_class(int64 size);
+
+/* In the mode beside what stat(2) has there: the inode may have extended attributes. */
+#define INODE_HAS_XATTRS 0x10000
+
 extern bool dbos_inode_read(int64 number, Snapshot snapshot, int32 at_epoch, DbosInode *inode);
 extern void dbos_inode_fill(DbosTable *table, DbosInode *inode);
 extern int64 dbos_inode_number(void);
@@ -165,6 +169,11 @@ extern int64 dbos_file_now(void);
 extern TimestampTz dbos_file_timestamp(int64 nanoseconds);
 extern int64 dbos_file_nanoseconds(TimestampTz at);
 extern void dbos_directory_complete(DbosInode *directory, Snapshot snapshot);
+
+/* ---- xattr.c ---- */
+
+extern bytea *dbos_xattr_read(const DbosInode *inode, DbosName name, Snapshot snapshot, int32 at_epoch);
+extern void dbos_xattrs_drop(const DbosInode *inode, Snapshot snapshot);
 
 /* ---- entry.c ---- */
 

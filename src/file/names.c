@@ -274,6 +274,7 @@ drop_name(int64 directory, int64 number, Snapshot *snapshot)
 	if (!last)
 		return;
 	charge_inode(directory, &inode, -1);
+	dbos_xattrs_drop(&inode, *snapshot);
 	if (inode.storage != STORAGE_INLINE && S_ISREG(inode.mode))
 	{
 		dbos_changed();
@@ -288,6 +289,7 @@ drop_directory(DbosPath *path, Snapshot *snapshot)
 {
 	if (!dbos_inode_delete(&path->inode, *snapshot))
 		return false;
+	dbos_xattrs_drop(&path->inode, *snapshot);
 	dbos_changed();
 	if (dbos_directory_used(path->inode.number))
 		dbos_not_empty(path->given);
