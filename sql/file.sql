@@ -44,6 +44,7 @@ CREATE TABLE dbos.inode
 ALTER TABLE dbos.inode ALTER COLUMN content SET STORAGE PLAIN;
 CREATE INDEX inode_size_class_idx ON dbos.inode (size_class) WHERE size_class OPERATOR(pg_catalog.>) 0;
 CREATE INDEX inode_ended_idx ON dbos.inode (died, born) WHERE died OPERATOR(pg_catalog.<>) 2147483647;
+CREATE UNIQUE INDEX inode_large_object_idx ON dbos.inode (large_object, died) WHERE large_object IS NOT NULL;
 COMMENT ON TABLE dbos.inode IS 'files, directories and symbolic links; read dbos.files';
 SELECT pg_catalog.pg_extension_config_dump('dbos.inode', '');
 
@@ -187,10 +188,10 @@ CREATE FUNCTION dbos.copy(path text, new_path text) RETURNS void
 COMMENT ON FUNCTION dbos.copy(text, text) IS
 	'makes a file with the content of another, which is not copied before one of the two changes. Example: SELECT dbos.copy(''/note'', ''/note.old'');';
 
-CREATE FUNCTION dbos.mkdir(path text, parents boolean DEFAULT false) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_mkdir_sql';
-COMMENT ON FUNCTION dbos.mkdir(text, boolean) IS
-	'makes a directory; with parents also those on the way to it, and none need be new. Example: SELECT dbos.mkdir(''/data/2026'', parents => true);';
+CREATE FUNCTION dbos.mkdir(path text, parents boolean DEFAULT false, storage text DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_mkdir_sql';
+COMMENT ON FUNCTION dbos.mkdir(text, boolean, text) IS
+	'makes a directory; with parents also those on the way to it, and none need be new; storage, chunk or large_object, is that of files made in it, otherwise as in the directory above. Example: SELECT dbos.mkdir(''/data/2026'', parents => true);';
 CREATE FUNCTION dbos.rmdir(path text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_rmdir_sql';
 COMMENT ON FUNCTION dbos.rmdir(text) IS 'removes an empty directory. Example: SELECT dbos.rmdir(''/data/2026'');';
@@ -223,10 +224,10 @@ COMMENT ON FUNCTION dbos.ls(text) IS 'what is in a directory, by name. Example: 
 
 REVOKE ALL ON FUNCTION dbos.write_file(text, bytea, boolean), dbos.write_text(text, text, boolean), dbos.write_at(text, bigint, bytea),
 	dbos.truncate_file(text, bigint), dbos.read_file(text, bigint, bigint), dbos.read_text(text), dbos.copy(text, text),
-	dbos.mkdir(text, boolean), dbos.rmdir(text), dbos.unlink(text), dbos.rename(text, text), dbos.link(text, text),
+	dbos.mkdir(text, boolean, text), dbos.rmdir(text), dbos.unlink(text), dbos.rename(text, text), dbos.link(text, text),
 	dbos.symlink(text, text), dbos.read_link(text), dbos.stat(text), dbos.ls(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.write_file(text, bytea, boolean), dbos.write_text(text, text, boolean), dbos.write_at(text, bigint, bytea),
-	dbos.truncate_file(text, bigint), dbos.copy(text, text), dbos.mkdir(text, boolean), dbos.rmdir(text), dbos.unlink(text),
+	dbos.truncate_file(text, bigint), dbos.copy(text, text), dbos.mkdir(text, boolean, text), dbos.rmdir(text), dbos.unlink(text),
 	dbos.rename(text, text), dbos.link(text, text), dbos.symlink(text, text) TO dbos_user, dbos_admin;
 GRANT EXECUTE ON FUNCTION dbos.read_file(text, bigint, bigint), dbos.read_text(text), dbos.read_link(text), dbos.stat(text), dbos.ls(text)
 	TO dbos_user, dbos_monitor, dbos_admin;

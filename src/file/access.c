@@ -37,6 +37,9 @@ dbos_file_allows(const DbosInode *inode, int want)
 	Oid			user = GetUserId();
 	int			mode = inode->mode;
 
+	/* The mode of a file narrows what its large object allows. */
+	if (dbos_is_large_object(inode) && !dbos_large_object_allows(inode, want))
+		return false;
 	if ((mode & want) == want && ((mode >> 3) & want) == want && ((mode >> 6) & want) == want)
 		return true;			/* to whoever it is */
 	if (user == inode->owner || has_privs_of_role(user, inode->owner))

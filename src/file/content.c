@@ -32,7 +32,8 @@ dbos_content_check_size(int64 size)
 void
 dbos_content_read(const DbosInode *inode, int64 start, char *to, int64 length, Snapshot snapshot, int32 at_epoch)
 {
-	if (length > 0)
+	/* Of a large object also that it is missing is told. */
+	if (length > 0 || dbos_is_large_object(inode))
 		dbos_storage_of(inode)->read(inode, start, to, length, snapshot, at_epoch);
 }
 
@@ -60,6 +61,9 @@ plan(DbosInode *inode, const DbosContent *content, int64 *start)
 	}
 	if (*start != inode->size && content->how != WRITE_REPLACE)
 		inode->checksum_known = false;
+	/* Others write to a large object, too. */
+	if (dbos_is_large_object(inode))
+		inode->checksum_known = false;
 	if (inode->checksum_known)
 		inode->checksum = dbos_checksum(inode->checksum, content->bytes, content->length);
 	inode->size = content->how == WRITE_REPLACE ? content->length : Max(inode->size, *start + content->length);
@@ -76,8 +80,16 @@ dbos_content_begin(DbosInode *inode, const DbosContent *content)
 	inode->size = 0;
 	inode->checksum = 0;
 	inode->checksum_known = true;
+	if (OidIsValid(content->adopted))
+	{
+		inode->storage = STORAGE_ADOPTED;
+		inode->large_object = content->adopted;
+		inode->size = content->length;
+		inode->checksum_known = false;
+		return;
+	}
 	plan(inode, content, &start);
-	if (inode->size <= INLINE_MAX)
+	if (inode->size <= INLINE_MAX && !dbos_is_large_object(inode))
 	{
 		inode->storage = STORAGE_INLINE;
 		dbos_storage_inline.write(inode, 0, start, content->bytes, content->length, NULL);
@@ -93,14 +105,26 @@ move_out(DbosInode *inode, const char *bytes, int64 length, Snapshot *snapshot)
 	*snapshot = dbos_view_renew();
 }
 
+/* Nothing is in the file any more.  A large object stays: others know it by its oid. */
+static void
+empty(DbosInode *inode, Snapshot snapshot)
+{
+	if (dbos_is_large_object(inode))
+		dbos_storage_of(inode)->truncate(inode, inode->size, 0, snapshot);
+	else
+		dbos_storage_of(inode)->free(inode, snapshot);
+}
+
 /* False: the row was changed since it was read; nothing is done. */
 bool
 dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snapshot)
 {
-	DbosInode	old = *inode;
-	bool		was_inline = old.storage == STORAGE_INLINE;
+	DbosInode	old;
+	bool		was_inline = inode->storage == STORAGE_INLINE;
 	int64		start;
 
+	inode->size = dbos_inode_size(inode, NULL);
+	old = *inode;
 	plan(inode, content, &start);
 	if (was_inline && inode->size <= INLINE_MAX)
 	{
@@ -120,7 +144,7 @@ dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snaps
 	*snapshot = dbos_view_renew();
 	if (content->how == WRITE_REPLACE)
 	{
-		dbos_storage_of(&old)->free(&old, *snapshot);
+		empty(&old, *snapshot);
 		dbos_changed();
 		*snapshot = dbos_view_renew();
 		old.size = 0;
@@ -135,9 +159,11 @@ dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snaps
 bool
 dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot)
 {
-	DbosInode	old = *inode;
+	DbosInode	old;
 
 	dbos_content_check_size(size);
+	inode->size = dbos_inode_size(inode, NULL);
+	old = *inode;
 	inode->size = size;
 	inode->modified = inode->changed = dbos_file_now();
 	clear_set_id(inode);
@@ -148,6 +174,8 @@ dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot)
 		inode->checksum_known = true;
 		inode->checksum = 0;
 	}
+	if (dbos_is_large_object(inode))
+		inode->checksum_known = false;
 	if (old.storage == STORAGE_INLINE && size <= INLINE_MAX)
 	{
 		dbos_storage_inline.truncate(inode, old.size, size, *snapshot);

@@ -166,6 +166,7 @@ read_content(FunctionCallInfo fcinfo, DbosInode *inode)
 	dbos_path_require(given, FOLLOW_LAST, GetActiveSnapshot(), &path);
 	require_file(&path);
 	dbos_file_demand(&path.inode, MAY_READ, given);
+	path.inode.size = dbos_inode_size(&path.inode, GetActiveSnapshot());
 	length = Min(length, Max(path.inode.size - start, 0));
 	if (length > VALUE_MAX)
 		ereport(ERROR,
@@ -261,6 +262,12 @@ copy_once(text *given, text *new_given, Snapshot *snapshot)
 	}
 	if (from.inode.storage == STORAGE_INLINE)
 		return true;
+	if (dbos_storage_of(&from.inode)->share == NULL || dbos_is_large_object(&to.inode))
+	{
+		dbos_content_copy(&from.inode, &to.inode, snapshot);
+		dbos_usage_charge(&to.inode, to.inode.size);
+		return true;
+	}
 	/* The copy, which is empty and ours, gets the content of the other. */
 	if (!dbos_inode_read(to.inode.number, *snapshot, FOREVER, &to.inode))
 		dbos_no_such_file(new_given);

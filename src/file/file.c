@@ -16,4 +16,5 @@ dbos_file_register(void)
 	dbos_fold_duty_register();
 	dbos_file_system_register();
 	dbos_directory_cache_install();
+	dbos_large_object_install();
 }

@@ -142,7 +142,8 @@ typedef enum InodeColumn
 
 #define STORAGE_INLINE 'i'
 #define STORAGE_CHUNK 'c'
-#define STORAGE_LARGE_OBJECT 'l'
+#define STORAGE_LARGE_OBJECT 'l'	/* made with the file */
+#define STORAGE_ADOPTED 'a'		/* a large object too, that was there before */
 
 /* As long as a row with that much takes half a page or less, or has one to itself. */
 #define INLINE_MAX 4096
@@ -246,7 +247,7 @@ typedef struct DbosStorage
 	/* old_size: the size before; what lies between it and start reads as zeros. */
 	void		(*write) (DbosInode *inode, int64 old_size, int64 start, const char *from, int64 length, Snapshot snapshot);
 	void		(*truncate) (DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot);
-	/* The content of the one becomes that of the other too. */
+	/* The content of the one becomes that of the other too; NULL: the bytes have to be copied. */
 	void		(*share) (DbosInode *from, DbosInode *to, Snapshot snapshot);
 	void		(*free) (DbosInode *inode, Snapshot snapshot);
 	/* Reports what is wrong with the stored content; returns its CRC-32C, if that of the inode is known. */
@@ -255,7 +256,27 @@ typedef struct DbosStorage
 
 extern const DbosStorage dbos_storage_inline;
 extern const DbosStorage dbos_storage_chunk;
+extern const DbosStorage dbos_storage_large_object;
+extern const DbosStorage dbos_storage_adopted;
 extern const DbosStorage *dbos_storage_of(const DbosInode *inode);
+
+/* What tells or needs the size of a file asks for it here; snapshot: NULL: as it is now. */
+extern int64 dbos_inode_size(const DbosInode *inode, Snapshot snapshot);
+extern void dbos_large_object_storage_install(void);
+
+/* ---- large_object.c: large objects as content ---- */
+
+static inline bool
+dbos_is_large_object(const DbosInode *inode)
+{
+	return inode->storage == STORAGE_ADOPTED || (inode->storage == STORAGE_LARGE_OBJECT && S_ISREG(inode->mode));
+}
+
+extern Oid	dbos_large_object_owner(Oid object);
+extern bool dbos_large_object_allows(const DbosInode *inode, int want);
+extern Oid	dbos_large_object_make(void);
+extern void dbos_large_object_chown(const DbosInode *inode, Oid owner);
+extern void dbos_large_object_install(void);
 
 /* ---- checksum.c ---- */
 
@@ -389,6 +410,7 @@ typedef struct DbosContent
 	int64		start;			/* with WRITE_AT */
 	const char *bytes;
 	int64		length;
+	Oid			adopted;		/* of a new file: this large object is the content, and nothing is written */
 } DbosContent;
 
 extern void dbos_content_read(const DbosInode *inode, int64 start, char *to, int64 length, Snapshot snapshot, int32 at_epoch);
@@ -396,5 +418,9 @@ extern void dbos_content_begin(DbosInode *inode, const DbosContent *content);
 extern bool dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snapshot);
 extern bool dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot);
 extern void dbos_content_check_size(int64 size);
+
+/* ---- content_copy.c ---- */
+
+extern void dbos_content_copy(const DbosInode *from, DbosInode *to, Snapshot *snapshot);
 
 #endif							/* FILE_H */

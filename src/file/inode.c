@@ -183,7 +183,7 @@ dbos_size_class(int64 size)
 static int16
 size_class_of(const DbosInode *inode)
 {
-	if (S_ISREG(inode->mode) && inode->storage == STORAGE_LARGE_OBJECT)
+	if (dbos_is_large_object(inode))
 		return SIZE_CLASS_UNKNOWN;
 	return dbos_size_class(inode->size);
 }

@@ -42,9 +42,9 @@ dbos_kind_name(int32 mode)
 
 /* ---- making ---- */
 
-/* Without an error when it is there already and may be. */
+/* Without an error when it is there already and may be.  storage: of what is made in it; 0: as in the directory that it is in. */
 static void
-make_directory(text *given, bool may_exist)
+make_directory(text *given, bool may_exist, char storage)
 {
 	Snapshot	snapshot = dbos_root_make(dbos_view_begin());
 
@@ -55,6 +55,13 @@ make_directory(text *given, bool may_exist)
 		dbos_path_find(given, may_exist ? FOLLOW_LAST : FOLLOW_NOT_LAST, snapshot, &path);
 		if (path.found && (!may_exist || !S_ISDIR(path.inode.mode)))
 			dbos_file_exists(given);
+		if (path.found && storage != 0 && path.inode.storage != storage)
+			ereport(ERROR,
+					errcode(ERRCODE_DUPLICATE_FILE),
+					errmsg("directory \"%s\" already exists, with another storage class", text_to_cstring(given)));
+		/* It inherits from that one. */
+		if (storage != 0)
+			path.directory.storage = storage;
 		if (path.found || dbos_node_make(&path, DIRECTORY_MODE, NULL, &snapshot))
 			break;
 		snapshot = dbos_view_renew();
@@ -63,20 +70,43 @@ make_directory(text *given, bool may_exist)
 	dbos_changed();
 }
 
-/* dbos.mkdir(path text, parents boolean) */
+static char
+storage_code(text *name)
+{
+	const char *given = text_to_cstring(name);
+
+	if (strcmp(given, "chunk") == 0)
+		return STORAGE_CHUNK;
+	if (strcmp(given, "large_object") == 0)
+		return STORAGE_LARGE_OBJECT;
+	ereport(ERROR,
+			errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("unknown storage class \"%s\"", given),
+			errhint("The storage class of a directory is \"chunk\" or \"large_object\"."));
+}
+
+/* dbos.mkdir(path text, parents boolean, storage text) */
 Datum
 dbos_mkdir_sql(PG_FUNCTION_ARGS)
 {
-	text	   *given = PG_GETARG_TEXT_PP(0);
-	bool		parents = PG_GETARG_BOOL(1);
-	const char *bytes = VARDATA_ANY(given);
-	int			length = VARSIZE_ANY_EXHDR(given);
+	text	   *given;
+	bool		parents;
+	char		storage;
+	const char *bytes;
+	int			length;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	given = PG_GETARG_TEXT_PP(0);
+	parents = PG_GETARG_BOOL(1);
+	storage = PG_ARGISNULL(2) ? 0 : storage_code(PG_GETARG_TEXT_PP(2));
+	bytes = VARDATA_ANY(given);
+	length = VARSIZE_ANY_EXHDR(given);
 	PreventCommandIfReadOnly("dbos.mkdir()");
 	for (int i = 1; parents && i < length; i++)
 		if (bytes[i] == '/' && bytes[i - 1] != '/')
-			make_directory(cstring_to_text_with_len(bytes, i), true);
-	make_directory(given, parents);
+			make_directory(cstring_to_text_with_len(bytes, i), true, 0);
+	make_directory(given, parents, storage);
 	PG_RETURN_VOID();
 }
 
@@ -208,7 +238,7 @@ dbos_stat(PG_FUNCTION_ARGS)
 	values[2] = Int32GetDatum(inode->mode & 07777);
 	values[3] = ObjectIdGetDatum(inode->owner);
 	values[4] = ObjectIdGetDatum(inode->group);
-	values[5] = Int64GetDatum(inode->size);
+	values[5] = Int64GetDatum(dbos_inode_size(inode, GetActiveSnapshot()));
 	values[6] = Int32GetDatum(inode->links);
 	values[7] = TimestampTzGetDatum(dbos_file_timestamp(inode->created));
 	values[8] = TimestampTzGetDatum(dbos_file_timestamp(inode->modified));
@@ -253,7 +283,7 @@ dbos_ls(PG_FUNCTION_ARGS)
 		values[2] = Int32GetDatum(inode.mode & 07777);
 		values[3] = ObjectIdGetDatum(inode.owner);
 		values[4] = ObjectIdGetDatum(inode.group);
-		values[5] = Int64GetDatum(inode.size);
+		values[5] = Int64GetDatum(dbos_inode_size(&inode, snapshot));
 		values[6] = TimestampTzGetDatum(dbos_file_timestamp(inode.modified));
 		values[7] = Int64GetDatum(inode.number);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

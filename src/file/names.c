@@ -120,7 +120,7 @@ dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode)
 	inode->owner = GetUserId();
 	inode->group = inode->owner;
 	inode->links = 1;
-	inode->storage = S_ISDIR(mode) ? directory->storage : STORAGE_CHUNK;
+	inode->storage = S_ISLNK(mode) ? STORAGE_CHUNK : directory->storage;
 	/* A directory with the set-group-id bit gives its group to what is made in it. */
 	if (directory->mode & S_ISGID)
 	{
@@ -184,10 +184,12 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 		dbos_conflict();
 		return false;
 	}
+	if (empty.storage == STORAGE_LARGE_OBJECT && S_ISREG(mode))
+		empty.large_object = inode->large_object = dbos_large_object_make();
 	dbos_inode_insert(&empty);
 	inode->born = empty.born;
 	inode->died = empty.died;
-	if (content != NULL && inode->storage != STORAGE_INLINE)
+	if (content != NULL && inode->storage != STORAGE_INLINE && inode->storage != STORAGE_ADOPTED)
 		dbos_storage_of(inode)->write(inode, 0, 0, content->bytes, content->length, *snapshot);
 	check_directory_remains(path);
 	charge_name(path->directory.number, inode, 1);

@@ -8,7 +8,9 @@
 
 #include "file.h"
 
-static const DbosStorage *const classes[] = {&dbos_storage_inline, &dbos_storage_chunk};
+static const DbosStorage *const classes[] = {
+	&dbos_storage_inline, &dbos_storage_chunk, &dbos_storage_large_object, &dbos_storage_adopted
+};
 
 const DbosStorage *
 dbos_storage_of(const DbosInode *inode)

@@ -52,6 +52,13 @@ is_large(const Datum *values)
 	return DatumGetInt16(values[INODE_SIZE_CLASS]) > 0;
 }
 
+/* WHERE large_object IS NOT NULL */
+static bool
+has_large_object(const Datum *values)
+{
+	return OidIsValid(DatumGetObjectId(values[INODE_LARGE_OBJECT]));
+}
+
 /* WHERE kind = 4 */
 static bool
 is_directory(const Datum *values)
@@ -74,10 +81,11 @@ entry_has_ended(const Datum *values)
 
 static const DbosTableShape shapes[] = {
 	[TABLE_FILE_SYSTEM] = {"file_system", 1, {{"file_system_pkey", true, 1, {1}}}},
-	[TABLE_INODE] = {"inode", 3, {
+	[TABLE_INODE] = {"inode", 4, {
 		{"inode_pkey", true, 2, {1, 2}},
 		{"inode_size_class_idx", false, 1, {INODE_SIZE_CLASS + 1}, is_large},
-		{"inode_ended_idx", false, 2, {2, 3}, has_ended}
+		{"inode_ended_idx", false, 2, {2, 3}, has_ended},
+		{"inode_large_object_idx", true, 2, {INODE_LARGE_OBJECT + 1, INODE_DIED + 1}, has_large_object}
 	}},
 	[TABLE_ENTRY] = {"directory_entry", 4, {
 		{"directory_entry_pkey", true, 3, {1, 6, 3}},
