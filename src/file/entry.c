@@ -245,6 +245,17 @@ dbos_entry_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int3
 	dbos_scan_begin(&scan->scan, &scan->table, 0, snapshot, &key, 1, false);
 }
 
+/* Only those of directories. */
+void
+dbos_directories_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch)
+{
+	Datum		key = Int64GetDatum(parent);
+
+	scan->at_epoch = at_epoch;
+	dbos_table_open(&scan->table, TABLE_ENTRY, AccessShareLock);
+	dbos_scan_begin(&scan->scan, &scan->table, 2, snapshot, &key, 1, false);
+}
+
 void
 dbos_parents_scan_begin(DbosEntryScan *scan, int64 child, Snapshot snapshot, int32 at_epoch)
 {

@@ -14,6 +14,7 @@ dbos_file_register(void)
 {
 	dbos_usage_install();
 	dbos_fold_duty_register();
+	dbos_quota_install();
 	dbos_file_system_register();
 	dbos_directory_cache_install();
 	dbos_large_object_install();

@@ -33,6 +33,7 @@ typedef enum DbosTableName
 	TABLE_SNAPSHOT,
 	TABLE_CHANGE,
 	TABLE_USAGE,
+	TABLE_QUOTA,
 	TABLE_FREED
 } DbosTableName;
 
@@ -209,6 +210,7 @@ extern bool dbos_entry_delete(DbosEntry *entry, Snapshot snapshot);
 extern void dbos_entry_await(int64 parent, DbosName name);
 extern bool dbos_directory_used(int64 directory);
 extern void dbos_entry_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch);
+extern void dbos_directories_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch);
 extern void dbos_parents_scan_begin(DbosEntryScan *scan, int64 child, Snapshot snapshot, int32 at_epoch);
 extern bool dbos_entry_scan_next(DbosEntryScan *scan, DbosEntry *entry);
 extern void dbos_entry_scan_end(DbosEntryScan *scan);
@@ -231,6 +233,13 @@ extern void dbos_usage_add(const DbosUsage *change);
 extern void dbos_usage_of(int64 directory, Snapshot snapshot, DbosUsage *sum);
 extern void dbos_usage_inherit(int64 directory, int64 parent);
 extern void dbos_usage_install(void);
+
+/* ---- quota.c: how much a directory or a role may have ---- */
+
+extern void dbos_quota_note(const DbosUsage *change);
+extern void dbos_quota_moved(int64 directory);
+extern void dbos_quota_settle(void);
+extern void dbos_quota_install(void);
 
 /* ---- storage.c: where content is ---- */
 

@@ -505,6 +505,8 @@ rename_once(text *given, text *new_given, Snapshot *snapshot)
 		check_directory_remains(&to);
 	charge_name(from.directory.number, &from.inode, -1);
 	charge_name(to.directory.number, &from.inode, 1);
+	if (moves && S_ISDIR(from.inode.mode))
+		dbos_quota_moved(from.inode.number);
 	return true;
 }
 

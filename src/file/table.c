@@ -104,6 +104,7 @@ static const DbosTableShape shapes[] = {
 	[TABLE_SNAPSHOT] = {"snapshot", 1, {{"snapshot_epoch_idx", false, 1, {2}}}},
 	[TABLE_CHANGE] = {"directory_change", 1, {{"directory_change_idx", false, 1, {1}}}},
 	[TABLE_USAGE] = {"directory_usage", 1, {{"directory_usage_pkey", true, 2, {1, 2}}}},
+	[TABLE_QUOTA] = {"file_quota", 1, {{"file_quota_pkey", true, 2, {1, 2}}}},
 	[TABLE_FREED] = {"freed_extent", 0, {}},
 };
 

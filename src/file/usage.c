@@ -103,6 +103,7 @@ void
 dbos_usage_add(const DbosUsage *change)
 {
 	add_to_level(level_at(GetCurrentTransactionNestLevel()), change);
+	dbos_quota_note(change);
 }
 
 /* Calls back for each difference that is not in the table yet. */
@@ -147,6 +148,7 @@ write_changes(void)
 	/* A transaction may write files and drop the extension. */
 	if (!OidIsValid(dbos_schema_oid(true)))
 		return;
+	dbos_quota_settle();
 	dbos_table_open(&table, TABLE_CHANGE, RowExclusiveLock);
 	changes_start_iterate(innermost->changes, &iterator);
 	while ((change = changes_iterate(innermost->changes, &iterator)) != NULL)
@@ -346,9 +348,10 @@ dbos_usage_inherit(int64 directory, int64 parent)
 		/* A row of its own in any case, by which the background finds that the directory is gone. */
 		DbosUsage	loss = {.directory = directory, .owner = share->owner, .files = -share->files, .file_bytes = -share->file_bytes};
 
+		/* In that order: no quota sees it twice. */
+		dbos_usage_add(&loss);
 		if (share->files != 0 || share->file_bytes != 0)
 			dbos_usage_add(&gain);
-		dbos_usage_add(&loss);
 	}
 	list_free_deep(inheritance.shares);
 }

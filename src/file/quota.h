@@ -1,0 +1,42 @@
+/*
+ * quota.h
+ *	  How much directories and roles may have.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef QUOTA_H
+#define QUOTA_H
+
+#include "usage.h"
+
+#define NO_LIMIT PG_INT64_MAX
+
+/* Of a directory, with all that is below it, or of a role: the other is 0. */
+typedef struct DbosQuota
+{
+	int64		directory;
+	Oid			role;
+	int64		max_bytes;		/* NO_LIMIT: none */
+	int64		max_files;
+} DbosQuota;
+
+/* What a transaction adds to a quota, and what it has, as its row says. */
+typedef struct DbosQuotaUse
+{
+	int64		bytes;
+	int64		files;			/* and directories */
+} DbosQuotaUse;
+
+enum QuotaColumn
+{
+	QUOTA_DIRECTORY, QUOTA_ROLE, QUOTA_MAX_BYTES, QUOTA_MAX_FILES, QUOTA_BYTES, QUOTA_FILES,
+	QUOTA_COLUMNS
+};
+
+extern int	dbos_quotas(const DbosQuota **all);
+extern void dbos_quotas_lock(void);
+extern void dbos_quota_count(const DbosQuota *quota, DbosQuotaUse *use);
+extern void dbos_quota_added(DbosQuotaUse *added);
+extern Snapshot dbos_before_this_transaction(void);
+
+#endif							/* QUOTA_H */
