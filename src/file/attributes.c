@@ -66,7 +66,10 @@ change_once(text *given, Change change, void *arg, Snapshot *snapshot)
 		return false;
 	}
 	if (path.inode.owner != owner)
+	{
 		dbos_usage_hand_over(&path.inode, owner);
+		dbos_large_object_hand_over(&path.inode, owner);
+	}
 	return true;
 }
 

@@ -284,7 +284,7 @@ dbos_is_large_object(const DbosInode *inode)
 extern Oid	dbos_large_object_owner(Oid object);
 extern bool dbos_large_object_allows(const DbosInode *inode, int want);
 extern Oid	dbos_large_object_make(void);
-extern void dbos_large_object_chown(const DbosInode *inode, Oid owner);
+extern void dbos_large_object_hand_over(const DbosInode *inode, Oid from);
 extern void dbos_large_object_install(void);
 
 /* ---- checksum.c ---- */

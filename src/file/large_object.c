@@ -96,9 +96,9 @@ dbos_large_object_make(void)
 	return inv_create(InvalidOid);
 }
 
-/* The file is given to another role, which is allowed already; an object of the old owner's goes with it. */
+/* The file, which was that role's, has become its new owner's, and so does an object that was made with it. */
 void
-dbos_large_object_chown(const DbosInode *inode, Oid owner)
+dbos_large_object_hand_over(const DbosInode *inode, Oid from)
 {
 	AlterOwnerStmt *statement;
 	RoleSpec   *role;
@@ -106,11 +106,11 @@ dbos_large_object_chown(const DbosInode *inode, Oid owner)
 	int			context;
 
 	if (inode->storage != STORAGE_LARGE_OBJECT || !S_ISREG(inode->mode) ||
-		dbos_large_object_owner(inode->large_object) != inode->owner)
+		dbos_large_object_owner(inode->large_object) != from)
 		return;
 	role = makeNode(RoleSpec);
 	role->roletype = ROLESPEC_CSTRING;
-	role->rolename = GetUserNameFromId(owner, false);
+	role->rolename = GetUserNameFromId(inode->owner, false);
 	statement = makeNode(AlterOwnerStmt);
 	statement->objectType = OBJECT_LARGEOBJECT;
 	statement->object = (Node *) makeFloat(psprintf("%u", inode->large_object));

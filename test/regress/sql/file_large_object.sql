@@ -267,8 +267,7 @@ SELECT convert_from(lo_get(:g), 'UTF8'), lo_unlink(:g);
 -- In somebody else's directory an object is its creator's, too.
 \c - regress_lo_ann
 SELECT dbos.mkdir('/lo_shared', storage => 'large_object');
-\c - postgres
-UPDATE dbos.inode SET mode = 16384 + 511 WHERE inode = (dbos.stat('/lo_shared')).inode;
+SELECT dbos.chmod('/lo_shared', '0777');
 \c - regress_lo_bob
 SELECT dbos.write_text('/lo_shared/b', 'of bob');
 SELECT lomowner::regrole FROM pg_largeobject_metadata WHERE oid = public.object_of('/lo_shared/b');
@@ -279,6 +278,22 @@ SELECT public.raised(format('SELECT lo_unlink(%s)', :b));
 SELECT dbos.unlink('/lo_shared/b');
 SELECT public.raised(format('SELECT lo_get(%s)', :b));
 
+-- Who gives a file away gives its own object with it, and of an adopted one just the file.
+\c - regress_lo_ann
+SELECT dbos.write_text('/lo_shared/given', 'of ann'), dbos.adopt_large_object(lo_from_bytea(0, 'of ann'), '/lo_shared/adopted');
+SELECT public.object_of('/lo_shared/given') AS given, public.object_of('/lo_shared/adopted') AS adopted \gset
+SELECT dbos.chown('/lo_shared/given', 'regress_lo_bob');
+\c - regress_lo_admin
+SELECT dbos.chown('/lo_shared/given', 'regress_lo_bob'), dbos.chown('/lo_shared/adopted', 'regress_lo_bob');
+SELECT CASE oid WHEN :given THEN 'given' ELSE 'adopted' END AS object, lomowner::regrole FROM pg_largeobject_metadata WHERE oid IN (:given, :adopted) ORDER BY object DESC;
+\c - regress_lo_bob
+SELECT dbos.write_text('/lo_shared/given', ', given to bob', true), convert_from(lo_get(:given), 'UTF8');
+SELECT dbos.chmod('/lo_shared/given', '0600');
+SELECT dbos.read_text('/lo_shared/adopted');
+\c - regress_lo_ann
+SELECT dbos.read_text('/lo_shared/given');
+SELECT public.raised(format('SELECT lo_get(%s)', :given));
+SELECT dbos.read_text('/lo_shared/adopted');
 -- Usage counts what dbos has written: the sums and the rows agree, whatever lo_* clients do.
 \c - postgres
 SELECT sum(c.file_bytes) = (SELECT sum(i.size) FROM dbos.inode i WHERE i.owner = 'regress_lo_ann'::regrole AND i.died = 2147483647 AND i.mode & 61440 <> 16384) AS counted
