@@ -6,8 +6,8 @@
  */
 #include "postgres.h"
 
-#include "file.h"
 #include "usage.h"
+#include "visible.h"
 
 void
 dbos_file_register(void)
@@ -18,4 +18,5 @@ dbos_file_register(void)
 	dbos_file_system_register();
 	dbos_directory_cache_install();
 	dbos_large_object_install();
+	dbos_visible_install();
 }

@@ -1,0 +1,81 @@
+-- file_views.sql: files as rows: who sees which, dbos.files, and what is in directories.
+-- SPDX-License-Identifier: PostgreSQL
+
+-- Asks for nothing: that the planner calls it brings our library, and with that its paths into the plan (plan.c).
+CREATE FUNCTION dbos.file_planner(internal) RETURNS internal
+	LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dbos_file_planner';
+COMMENT ON FUNCTION dbos.file_planner(internal) IS 'called by the planner for queries over files';
+
+CREATE FUNCTION dbos.entry_visible(parent bigint) RETURNS boolean
+	LANGUAGE c STABLE STRICT LEAKPROOF PARALLEL RESTRICTED COST 5 SUPPORT dbos.file_planner AS 'MODULE_PATHNAME', 'dbos_entry_visible';
+COMMENT ON FUNCTION dbos.entry_visible(bigint) IS
+	'whether the names in a directory are shown to the current user: it may be read, and a listing from the root would come upon it';
+CREATE FUNCTION dbos.inode_visible(inode bigint) RETURNS boolean
+	LANGUAGE c STABLE STRICT LEAKPROOF PARALLEL RESTRICTED COST 50 SUPPORT dbos.file_planner AS 'MODULE_PATHNAME', 'dbos_inode_visible';
+COMMENT ON FUNCTION dbos.inode_visible(bigint) IS
+	'whether an inode is shown to the current user: one of its names is, in a directory that may be searched';
+CREATE FUNCTION dbos.entry_path(parent bigint, name bytea) RETURNS text
+	LANGUAGE c STABLE STRICT LEAKPROOF PARALLEL RESTRICTED COST 100 SUPPORT dbos.file_planner AS 'MODULE_PATHNAME', 'dbos_entry_path';
+COMMENT ON FUNCTION dbos.entry_path(bigint, bytea) IS 'path of a name in a directory; NULL when the current user would not come upon that directory';
+CREATE FUNCTION dbos.directory_path(directory bigint) RETURNS text
+	LANGUAGE c STABLE STRICT LEAKPROOF PARALLEL RESTRICTED COST 100 SUPPORT dbos.file_planner AS 'MODULE_PATHNAME', 'dbos_directory_path_sql';
+COMMENT ON FUNCTION dbos.directory_path(bigint) IS 'path of a directory by its inode; NULL when the current user would not come upon it';
+CREATE FUNCTION dbos.entry_name(name bytea) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dbos_entry_name';
+COMMENT ON FUNCTION dbos.entry_name(bytea) IS 'a name of a file as text. Example: SELECT dbos.entry_name(''\xff'');';
+CREATE FUNCTION dbos.file_time(nanoseconds bigint) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'dbos_file_time';
+COMMENT ON FUNCTION dbos.file_time(bigint) IS 'a time that is stored in nanoseconds since 1970. Example: SELECT dbos.file_time(0);';
+CREATE FUNCTION dbos.directory_links(directory bigint) RETURNS integer
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_directory_links';
+COMMENT ON FUNCTION dbos.directory_links(bigint) IS 'link count of a directory: two and the directories in it';
+CREATE FUNCTION dbos.directory_modified(directory bigint) RETURNS timestamptz
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_directory_modified';
+COMMENT ON FUNCTION dbos.directory_modified(bigint) IS 'when names in a directory were last changed';
+CREATE FUNCTION dbos.directory_changed(directory bigint) RETURNS timestamptz
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_directory_changed';
+COMMENT ON FUNCTION dbos.directory_changed(bigint) IS 'when a directory was last changed, or the names in it';
+
+-- ALTER DEFAULT PRIVILEGES may have given something already; what is said here is all that there is.
+REVOKE ALL ON dbos.inode, dbos.directory_entry FROM dbos_user, dbos_monitor, dbos_admin;
+GRANT SELECT (inode, died, born, file_system, mode, owner, group_role, link_count, size, created, modified, changed, accessed,
+	storage, size_class, large_object, checksum) ON dbos.inode TO dbos_user, dbos_monitor, dbos_admin;
+GRANT SELECT (parent, child, died, born, kind, name) ON dbos.directory_entry TO dbos_user, dbos_monitor, dbos_admin;
+ALTER TABLE dbos.inode ENABLE ROW LEVEL SECURITY;
+ALTER TABLE dbos.directory_entry ENABLE ROW LEVEL SECURITY;
+CREATE POLICY listed ON dbos.inode FOR SELECT
+	USING (died OPERATOR(pg_catalog.=) 2147483647 AND dbos.inode_visible(inode));
+COMMENT ON POLICY listed ON dbos.inode IS 'as it is now, and what a listing from the root would come upon';
+CREATE POLICY administered ON dbos.inode FOR SELECT TO dbos_admin USING (dbos.in_container(file_system));
+COMMENT ON POLICY administered ON dbos.inode IS 'all, also what only snapshots show';
+CREATE POLICY listed ON dbos.directory_entry FOR SELECT
+	USING (died OPERATOR(pg_catalog.=) 2147483647 AND dbos.entry_visible(parent));
+COMMENT ON POLICY listed ON dbos.directory_entry IS 'as it is now, and what a listing from the root would come upon';
+CREATE POLICY administered ON dbos.directory_entry FOR SELECT TO dbos_admin USING (dbos.in_container(0));
+COMMENT ON POLICY administered ON dbos.directory_entry IS 'all, also what only snapshots show; in a container what is listed';
+
+CREATE VIEW dbos.files WITH (security_invoker) AS
+	SELECT dbos.entry_path(e.parent, e.name) AS path, i.inode,
+		CASE e.kind WHEN 4 THEN 'directory' WHEN 10 THEN 'symlink' ELSE 'file' END AS kind,
+		i.mode OPERATOR(pg_catalog.&) 4095 AS mode, i.owner, i.size, dbos.file_time(i.created) AS created_at,
+		CASE e.kind WHEN 4 THEN dbos.directory_modified(i.inode) ELSE dbos.file_time(i.modified) END AS modified_at,
+		dbos.file_time(i.accessed) AS accessed_at,
+		CASE e.kind WHEN 4 THEN dbos.directory_links(i.inode) ELSE i.link_count END AS link_count,
+		CASE e.kind WHEN 8 THEN pg_catalog.lpad(pg_catalog.to_hex(i.checksum), 8, '0') END AS checksum,
+		CASE WHEN e.kind OPERATOR(pg_catalog.=) 8 OR (e.kind OPERATOR(pg_catalog.=) 4 AND i.storage OPERATOR(pg_catalog.=) 'l') THEN
+			CASE i.storage WHEN 'i' THEN 'inline' WHEN 'c' THEN 'chunk' ELSE 'large_object' END END AS storage,
+		i.group_role AS "group",
+		CASE e.kind WHEN 4 THEN dbos.directory_changed(i.inode) ELSE dbos.file_time(i.changed) END AS changed_at,
+		dbos.directory_path(e.parent) AS directory, dbos.entry_name(e.name) AS name
+	FROM dbos.directory_entry e JOIN dbos.inode i ON i.inode OPERATOR(pg_catalog.=) e.child
+	WHERE e.died OPERATOR(pg_catalog.=) 2147483647 AND i.died OPERATOR(pg_catalog.=) 2147483647 AND dbos.entry_visible(e.parent);
+COMMENT ON VIEW dbos.files IS
+	'a row for each name of a file, directory or symbolic link that a listing of all directories would come upon. Example: SELECT path FROM dbos.files WHERE path LIKE ''/data/%'' AND accessed_at > now() - interval ''24 hours'' AND size > 1e9;';
+
+REVOKE ALL ON FUNCTION dbos.file_planner(internal), dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
+	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
+	dbos.directory_modified(bigint), dbos.directory_changed(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
+	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
+	dbos.directory_modified(bigint), dbos.directory_changed(bigint) TO dbos_user, dbos_monitor, dbos_admin;
+GRANT SELECT ON dbos.files TO dbos_user, dbos_monitor, dbos_admin;
