@@ -36,6 +36,28 @@ CREATE FUNCTION dbos.directory_changed(directory bigint) RETURNS timestamptz
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_directory_changed';
 COMMENT ON FUNCTION dbos.directory_changed(bigint) IS 'when a directory was last changed, or the names in it';
 
+-- By which the planner finds names by their paths.
+CREATE FUNCTION dbos.path_directory(path text) RETURNS bigint
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_path_directory';
+COMMENT ON FUNCTION dbos.path_directory(text) IS
+	'inode of the directory that a path of dbos.files is in; NULL when the current user would not come upon it. Example: SELECT dbos.path_directory(''/data/x'');';
+CREATE FUNCTION dbos.path_directory(paths text[]) RETURNS bigint[]
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'dbos_path_directory_array';
+COMMENT ON FUNCTION dbos.path_directory(text[]) IS 'the same for those of an array that have one';
+CREATE FUNCTION dbos.path_name(path text) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'dbos_path_name';
+COMMENT ON FUNCTION dbos.path_name(text) IS 'the name at the end of a path. Example: SELECT dbos.path_name(''/data/x'');';
+CREATE FUNCTION dbos.path_name(paths text[]) RETURNS bytea[]
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'dbos_path_name_array';
+COMMENT ON FUNCTION dbos.path_name(text[]) IS 'the same for an array, without those that are null';
+CREATE FUNCTION dbos.path_inode(path text) RETURNS bigint
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100 AS 'MODULE_PATHNAME', 'dbos_path_inode';
+COMMENT ON FUNCTION dbos.path_inode(text) IS 'inode of the directory with that path; NULL when the current user would not come upon it. Example: SELECT dbos.path_inode(''/data'');';
+CREATE FUNCTION dbos.path_directories(prefix text) RETURNS bigint[]
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME', 'dbos_path_directories';
+COMMENT ON FUNCTION dbos.path_directories(text) IS
+	'inodes of the directories with names whose paths may begin so, as far as the current user would come upon them. Example: SELECT dbos.path_directories(''/data/'');';
+
 -- ALTER DEFAULT PRIVILEGES may have given something already; what is said here is all that there is.
 REVOKE ALL ON dbos.inode, dbos.directory_entry FROM dbos_user, dbos_monitor, dbos_admin;
 GRANT SELECT (inode, died, born, file_system, mode, owner, group_role, link_count, size, created, modified, changed, accessed,
@@ -74,8 +96,10 @@ COMMENT ON VIEW dbos.files IS
 
 REVOKE ALL ON FUNCTION dbos.file_planner(internal), dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
-	dbos.directory_modified(bigint), dbos.directory_changed(bigint) FROM PUBLIC;
+	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
+	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
-	dbos.directory_modified(bigint), dbos.directory_changed(bigint) TO dbos_user, dbos_monitor, dbos_admin;
+	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
+	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text) TO dbos_user, dbos_monitor, dbos_admin;
 GRANT SELECT ON dbos.files TO dbos_user, dbos_monitor, dbos_admin;

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "plan.h"
 #include "usage.h"
 #include "visible.h"
 
@@ -19,4 +20,5 @@ dbos_file_register(void)
 	dbos_directory_cache_install();
 	dbos_large_object_install();
 	dbos_visible_install();
+	dbos_plan_install();
 }
