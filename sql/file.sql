@@ -156,9 +156,11 @@ CREATE TABLE dbos.directory_usage
 COMMENT ON TABLE dbos.directory_usage IS 'what is in directories, and whose it is, as far as it was added up';
 SELECT pg_catalog.pg_extension_config_dump('dbos.directory_usage', '');
 
+-- A restore, which has row_security off, brings the root that was dumped.
 INSERT INTO dbos.inode (inode, died, born, file_system, mode, owner, group_role, link_count, size, created, modified, changed, accessed, storage, size_class)
 SELECT 1, 2147483647, 1, 0, 16384 + 1021, 'dbos_owner', 'dbos_user', 2, 0, t.now, t.now, t.now, t.now, 'c', 0
-FROM (SELECT pg_catalog.int8(EXTRACT(epoch FROM pg_catalog.now()) OPERATOR(pg_catalog.*) 1000000000) AS now) t;
+FROM (SELECT pg_catalog.int8(EXTRACT(epoch FROM pg_catalog.now()) OPERATOR(pg_catalog.*) 1000000000) AS now) t
+WHERE pg_catalog.current_setting('row_security') OPERATOR(pg_catalog.=) 'on';
 
 CREATE FUNCTION dbos.write_file(path text, data bytea, append boolean DEFAULT false) RETURNS bigint
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_write_file';

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -75,6 +76,40 @@ await_root(int32 container)
 }
 
 /*
+ * The root of the root container comes with the extension, unless that was made by a restore whose dump had no
+ * files.  Of two who make it at once the second waits, and finds it.
+ */
+static Snapshot
+require_first_root(Snapshot snapshot)
+{
+	static bool known = false;
+	DbosInode	root;
+	DbosTable	table;
+
+	if (known)
+		return snapshot;
+	dbos_root_read(snapshot, FOREVER, &root);
+	if (root.number == 0)
+	{
+		dbos_table_open(&table, TABLE_INODE, ShareUpdateExclusiveLock);
+		dbos_table_close(&table);
+		snapshot = dbos_view_renew();
+		dbos_root_read(snapshot, FOREVER, &root);
+	}
+	if (root.number == 0)
+	{
+		root.number = DBOS_ROOT_INODE;
+		root.created = root.modified = root.changed = root.accessed = dbos_file_now();
+		dbos_inode_insert(&root);
+		dbos_changed();
+		return dbos_view_renew();
+	}
+	/* If it is not this transaction's own, which may roll back. */
+	known = !TransactionIdIsValid(GetTopTransactionIdIfAny());
+	return snapshot;
+}
+
+/*
  * Before something is made: a container's first file brings its root.  Of two who make
  * it at once the second waits, and finds it.
  */
@@ -88,7 +123,7 @@ dbos_root_make(Snapshot snapshot)
 	bool		done;
 
 	if (dbos_context_container() == DBOS_ROOT_CONTAINER)
-		return snapshot;
+		return require_first_root(snapshot);
 	dbos_root_read(snapshot, FOREVER, &root);
 	if (root.number != 0)
 		return snapshot;
