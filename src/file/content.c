@@ -66,7 +66,9 @@ plan(DbosInode *inode, const DbosContent *content, int64 *start)
 		inode->checksum_known = false;
 	if (inode->checksum_known)
 		inode->checksum = dbos_checksum(inode->checksum, content->bytes, content->length);
-	inode->size = content->how == WRITE_REPLACE ? content->length : Max(inode->size, *start + content->length);
+	/* Nothing, written beyond the end, adds nothing. */
+	if (content->how == WRITE_REPLACE || (content->length > 0 && *start + content->length > inode->size))
+		inode->size = *start + content->length;
 	inode->modified = inode->changed = now;
 	clear_set_id(inode);
 }

@@ -224,12 +224,16 @@ copy_once(text *given, text *new_given, Snapshot *snapshot)
 	/* A snapshot would have the copy, and not what it is of. */
 	if (from.inode.born > dbos_epoch())
 		dbos_epoch_passed();
-	/* Its chunks are not to be freed meanwhile, nor overwritten. */
-	if (!dbos_inode_lock(&from.inode, *snapshot))
+	/*
+	 * Its chunks are not to be freed meanwhile, nor overwritten.  The row is changed, and not locked only: who has an older snapshot
+	 * (REPEATABLE READ) and would not see that the chunks are shared from now on must fail.
+	 */
+	if (from.inode.storage != STORAGE_INLINE && !dbos_inode_update(&from.inode, *snapshot))
 	{
 		dbos_conflict();
 		return false;
 	}
+	dbos_changed();
 	dbos_path_find(new_given, FOLLOW_LAST, *snapshot, &to);
 	if (from.inode.storage == STORAGE_INLINE)
 	{

@@ -115,19 +115,21 @@ dbos_entry_insert(DbosEntry *entry)
 	form(entry, values, nulls);
 	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
 	done = dbos_table_insert(&table, values, nulls, UNIQUE_TELL);
+	entry->tid = table.at;
 	dbos_table_close(&table);
 	if (done)
 		check_epoch(entry->parent, entry->name);
 	return done;
 }
 
-/* Until nobody is about to make or remove that name. */
-void
+/* Until nobody is about to make or remove that name; returns whether it is there then. */
+bool
 dbos_entry_await(int64 parent, DbosName name)
 {
 	Datum		key[3] = {Int64GetDatum(parent), PointerGetDatum(name_datum(name)), Int32GetDatum(FOREVER)};
 	DbosTable	table;
 	TransactionId other;
+	bool		there;
 
 	dbos_table_open(&table, TABLE_ENTRY, AccessShareLock);
 	do
@@ -136,46 +138,30 @@ dbos_entry_await(int64 parent, DbosName name)
 		DbosTableScan scan;
 
 		other = InvalidTransactionId;
+		there = false;
 		InitDirtySnapshot(dirty);
 		dbos_scan_begin(&scan, &table, 0, &dirty, key, 3, false);
 		while (!TransactionIdIsValid(other) && dbos_scan_next(&scan))
+		{
+			there = true;
 			other = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
+		}
 		dbos_scan_end(&scan);
 		if (TransactionIdIsValid(other))
 			XactLockTableWait(other, NULL, NULL, XLTW_None);
 	} while (TransactionIdIsValid(other));
 	dbos_table_close(&table);
-}
-
-/* A name that somebody has made at the same time is the same error as one that was there. */
-static void
-name_taken(void *arg)
-{
-	DbosName   *name = arg;
-
-	if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
-		return;
-	errcode(ERRCODE_DUPLICATE_FILE);
-	errmsg("file \"%s\" already exists", text_to_cstring(dbos_name_text(*name)));
-	errdetail("It was made at the same time.");
+	return there;
 }
 
 static bool
-update(DbosEntry *entry, Snapshot snapshot)
+update(DbosTable *table, const DbosEntry *entry, ItemPointer tid, Snapshot snapshot, DbosUpdate how)
 {
-	DbosTable	table;
 	Datum		values[ENTRY_COLUMNS];
 	bool		nulls[ENTRY_COLUMNS];
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = name_taken, .arg = &entry->name};
-	bool		done;
 
 	form(entry, values, nulls);
-	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
-	error_context_stack = &callback;
-	done = dbos_table_update(&table, &entry->tid, values, nulls, snapshot, UPDATE_KEY);
-	error_context_stack = callback.previous;
-	dbos_table_close(&table);
-	return done;
+	return dbos_table_update(table, tid, values, nulls, snapshot, how);
 }
 
 /* Before a row is changed. */
@@ -197,40 +183,65 @@ dbos_entry_delete(DbosEntry *entry, Snapshot snapshot)
 	bool		done;
 
 	check_change(entry);
+	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
 	if (dbos_seen_by_snapshot(entry->born, dbos_epoch()))
 	{
 		DbosEntry	ended = *entry;
 
 		ended.died = dbos_epoch();
-		return update(&ended, snapshot);
+		done = update(&table, &ended, &entry->tid, snapshot, UPDATE_KEY);
 	}
-	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
-	done = dbos_table_delete(&table, &entry->tid, snapshot);
+	else
+		done = dbos_table_delete(&table, &entry->tid, snapshot);
 	dbos_table_close(&table);
 	return done;
 }
 
-/* The same; raises when somebody makes the new name at the same time. */
-bool
+/* A snapshot shows the old name, which stays. */
+static DbosMove
+move_leaving_one(DbosEntry *entry, DbosEntry *moved, Snapshot snapshot)
+{
+	DbosTable	table;
+
+	if (!dbos_entry_insert(moved))
+		return MOVE_TAKEN;
+	if (dbos_entry_delete(entry, snapshot))
+		return MOVE_DONE;
+	dbos_changed();
+	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
+	(void) dbos_table_delete(&table, &moved->tid, snapshot);
+	dbos_table_close(&table);
+	return MOVE_CHANGED;
+}
+
+DbosMove
 dbos_entry_move(DbosEntry *entry, int64 parent, DbosName name, Snapshot snapshot)
 {
 	DbosEntry	moved = *entry;
+	DbosTable	table;
+	DbosMove	result = MOVE_DONE;
 
 	check_change(entry);
 	moved.parent = parent;
 	moved.name = name;
-	if (!dbos_seen_by_snapshot(entry->born, dbos_epoch()))
+	if (dbos_seen_by_snapshot(entry->born, dbos_epoch()))
+		return move_leaving_one(entry, &moved, snapshot);
+	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
+	if (!update(&table, &moved, &entry->tid, snapshot, UPDATE_KEY_TELL))
+		result = MOVE_CHANGED;
+	else if (!table.alone)
 	{
-		if (!update(&moved, snapshot))
-			return false;
-		check_epoch(parent, name);
-		return true;
+		ItemPointerData at = table.at;
+
+		/* A row of this command cannot be updated by it. */
+		dbos_changed();
+		(void) update(&table, entry, &at, snapshot, UPDATE_BACK);
+		result = MOVE_TAKEN;
 	}
-	if (!dbos_entry_delete(entry, snapshot))
-		return false;
-	if (!dbos_entry_insert(&moved))
-		dbos_file_exists(dbos_name_text(name));
-	return true;
+	dbos_table_close(&table);
+	if (result == MOVE_DONE)
+		check_epoch(parent, name);
+	return result;
 }
 
 /* ---- all names of a directory, all names of an inode ---- */

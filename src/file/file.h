@@ -44,6 +44,8 @@ typedef struct DbosTable
 	const DbosTableShape *shape;
 	Relation	heap;
 	TupleTableSlot *slot;		/* the row that was found last */
+	ItemPointerData at;			/* where the row is that was inserted or updated last */
+	bool		alone;			/* whether it is the only one with its key */
 } DbosTable;
 
 typedef struct DbosTableScan
@@ -79,6 +81,8 @@ typedef enum DbosUpdate
 {
 	UPDATE,						/* no column of a unique key changes */
 	UPDATE_KEY,					/* one does; somebody else's row with the new key is an error */
+	UPDATE_KEY_TELL,			/* one does; somebody else's row with the new key is told in alone */
+	UPDATE_BACK,				/* to the key that it had before the last update */
 	UPDATE_IF_FREE				/* as the first, unless somebody else has the row locked */
 } DbosUpdate;
 
@@ -205,9 +209,17 @@ typedef struct DbosEntryScan
 
 extern bool dbos_entry_find(int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch, DbosEntry *entry);
 extern bool dbos_entry_insert(DbosEntry *entry);
-extern bool dbos_entry_move(DbosEntry *entry, int64 parent, DbosName name, Snapshot snapshot);
+
+typedef enum DbosMove
+{
+	MOVE_DONE,
+	MOVE_CHANGED,				/* the entry was changed since it was read */
+	MOVE_TAKEN					/* somebody else has the new name, or is about to make it; nothing is done */
+} DbosMove;
+
+extern DbosMove dbos_entry_move(DbosEntry *entry, int64 parent, DbosName name, Snapshot snapshot);
 extern bool dbos_entry_delete(DbosEntry *entry, Snapshot snapshot);
-extern void dbos_entry_await(int64 parent, DbosName name);
+extern bool dbos_entry_await(int64 parent, DbosName name);
 extern bool dbos_directory_used(int64 directory);
 extern void dbos_entry_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch);
 extern void dbos_directories_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch);

@@ -139,6 +139,15 @@ check_directory_epoch(const DbosPath *path)
 		dbos_epoch_passed();
 }
 
+/* Until who has the name, or is about to make it, has committed or rolled back. */
+static void
+await_name(const DbosPath *path)
+{
+	dbos_changed();
+	if (dbos_entry_await(path->directory.number, path->name))
+		dbos_conflict();
+}
+
 /* A name for the inode; false: somebody else has made it, and has committed or rolled back by now. */
 static bool
 enter(DbosPath *path, const DbosInode *inode)
@@ -149,16 +158,17 @@ enter(DbosPath *path, const DbosInode *inode)
 	check_directory_epoch(path);
 	if (dbos_entry_insert(&path->entry))
 		return true;
-	dbos_changed();
-	dbos_entry_await(path->directory.number, path->name);
+	await_name(path);
 	return false;
 }
 
 static void
 check_directory_remains(DbosPath *path)
 {
-	if (!dbos_inode_remains(path->directory.number))
-		dbos_no_such_file(path->given);
+	if (dbos_inode_remains(path->directory.number))
+		return;
+	dbos_conflict();
+	dbos_no_such_file(path->given);
 }
 
 /*
@@ -180,10 +190,7 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 		dbos_content_begin(inode, content);
 	empty = *inode;
 	if (!enter(path, inode))
-	{
-		dbos_conflict();
 		return false;
-	}
 	if (empty.storage == STORAGE_LARGE_OBJECT && S_ISREG(mode))
 		empty.large_object = inode->large_object = dbos_large_object_make();
 	dbos_inode_insert(&empty);
@@ -197,6 +204,17 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 	path->found = true;
 	dbos_changed();
 	return true;
+}
+
+/* Where another name is to be. */
+static void
+check_new(const DbosPath *to)
+{
+	if (to->found || to->name.length == 0)
+		dbos_file_exists(to->given);
+	if (to->must_be_directory)
+		dbos_no_such_file(to->given);
+	dbos_directory_demand_change(&to->directory, NULL, to->given);
 }
 
 /* Another name of a file. */
@@ -213,11 +231,7 @@ link_once(text *given, text *new_given, Snapshot *snapshot)
 				errcode(ERRCODE_DBOS_IS_A_DIRECTORY),
 				errmsg("cannot make another name of directory \"%s\"", text_to_cstring(given)),
 				errhint("Use dbos.symlink()."));
-	if (to.found || to.name.length == 0)
-		dbos_file_exists(new_given);
-	if (to.must_be_directory)
-		dbos_no_such_file(new_given);
-	dbos_directory_demand_change(&to.directory, NULL, new_given);
+	check_new(&to);
 	from.inode.links++;
 	from.inode.changed = dbos_file_now();
 	if (!dbos_inode_update(&from.inode, *snapshot))
@@ -225,8 +239,12 @@ link_once(text *given, text *new_given, Snapshot *snapshot)
 		dbos_conflict();
 		return false;
 	}
-	if (!enter(&to, &from.inode))
-		dbos_file_exists(new_given);
+	while (!enter(&to, &from.inode))
+	{
+		*snapshot = dbos_view_renew();
+		dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+		check_new(&to);
+	}
 	check_directory_remains(&to);
 	charge_name(to.directory.number, &from.inode, 1);
 	return true;
@@ -285,19 +303,23 @@ drop_name(int64 directory, int64 number, Snapshot *snapshot)
 	}
 }
 
-/* Removes a directory that must be empty; false: it was changed since it was read. */
-static bool
+/* Removes a directory, whose name is removed and which must be empty. */
+static void
 drop_directory(DbosPath *path, Snapshot *snapshot)
 {
-	if (!dbos_inode_delete(&path->inode, *snapshot))
-		return false;
+	while (!dbos_inode_delete(&path->inode, *snapshot))
+	{
+		dbos_conflict();
+		*snapshot = dbos_view_renew();
+		if (!dbos_inode_read(path->inode.number, *snapshot, FOREVER, &path->inode))
+			dbos_no_such_file(path->given);
+	}
 	dbos_xattrs_drop(&path->inode, *snapshot);
 	dbos_changed();
 	if (dbos_directory_used(path->inode.number))
 		dbos_not_empty(path->given);
 	charge_name(path->directory.number, &path->inode, -1);
 	dbos_usage_inherit(path->inode.number, path->directory.number);
-	return true;
 }
 
 /* Removes a name that was found; false: somebody else has done so; find it again. */
@@ -358,13 +380,7 @@ rmdir_once(text *given, Snapshot *snapshot)
 		dbos_conflict();
 		return false;
 	}
-	while (!drop_directory(&path, snapshot))
-	{
-		dbos_conflict();
-		*snapshot = dbos_view_renew();
-		if (!dbos_inode_read(path.inode.number, *snapshot, FOREVER, &path.inode))
-			dbos_no_such_file(given);
-	}
+	drop_directory(&path, snapshot);
 	return true;
 }
 
@@ -460,8 +476,8 @@ drop_replaced(DbosPath *to, Snapshot *snapshot)
 		return false;
 	if (!S_ISDIR(to->inode.mode))
 		drop_name(to->directory.number, to->inode.number, snapshot);
-	else if (!drop_directory(to, snapshot))
-		dbos_not_empty(to->given);
+	else
+		drop_directory(to, snapshot);
 	dbos_changed();
 	*snapshot = dbos_view_renew();
 	return true;
@@ -485,20 +501,30 @@ rename_once(text *given, text *new_given, Snapshot *snapshot)
 		dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
 		moves = from.directory.number != to.directory.number;
 	}
-	check_rename(&from, &to);
-	/* Two names of one file stay as they are. */
-	if (to.found && to.inode.number == from.inode.number)
+	/* Two names of one file stay as they are, and so does a directory. */
+	if (to.found && to.inode.number == from.inode.number && from.name.length > 0 && to.name.length > 0)
 		return true;
+	check_rename(&from, &to);
 	check_directory_epoch(&to);
 	/*
 	 * Size and owner of what goes to another directory are those of now: its row is locked, so that who
 	 * writes it, or gives it away, finds where it is.
 	 */
-	if ((moves && !dbos_inode_lock(&from.inode, *snapshot)) || (to.found && !drop_replaced(&to, snapshot)) ||
-		!dbos_entry_move(&from.entry, to.directory.number, to.name, *snapshot))
+	if ((moves && !dbos_inode_lock(&from.inode, *snapshot)) || (to.found && !drop_replaced(&to, snapshot)))
 	{
 		dbos_conflict();
 		return false;
+	}
+	switch (dbos_entry_move(&from.entry, to.directory.number, to.name, *snapshot))
+	{
+		case MOVE_DONE:
+			break;
+		case MOVE_CHANGED:
+			dbos_conflict();
+			return false;
+		case MOVE_TAKEN:
+			await_name(&to);
+			return false;
 	}
 	dbos_changed();
 	if (moves)

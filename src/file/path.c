@@ -240,6 +240,8 @@ walk(Walk *walk, DbosPath *path)
 
 		if (!next_component(&walk->at, &name))
 		{
+			/* Also where a symbolic link leads to the root: the name of the link is not that. */
+			path->name.length = 0;
 			path->found = true;
 			path->inode = walk->current;
 			path->must_be_directory = true;

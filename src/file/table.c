@@ -14,12 +14,14 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "nodes/makefuncs.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -169,10 +171,34 @@ dbos_scan_begin(DbosTableScan *scan, DbosTable *table, int index, Snapshot snaps
 	index_rescan(scan->scan, scan->keys, nkeys, NULL, 0);
 }
 
+/*
+ * Whether the row's own maker has removed it again, in the same (sub)transaction: whatever becomes of that, the row
+ * will not be there.  To wait for its maker may be to wait for who waits for us.
+ */
+static bool
+taken_back(TupleTableSlot *slot)
+{
+	HeapTupleHeader row = ExecFetchSlotHeapTuple(slot, false, NULL)->t_data;
+	Buffer		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
+	bool		result;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	result = (row->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask) &&
+		HeapTupleHeaderGetRawXmax(row) == HeapTupleHeaderGetRawXmin(row);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return result;
+}
+
+/* With a dirty snapshot those that may come to be are found too. */
 bool
 dbos_scan_next(DbosTableScan *scan)
 {
-	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->table->slot);
+	TupleTableSlot *slot = scan->table->slot;
+
+	while (index_getnext_slot(scan->scan, ForwardScanDirection, slot))
+		if (scan->scan->xs_snapshot->snapshot_type != SNAPSHOT_DIRTY || !taken_back(slot))
+			return true;
+	return false;
 }
 
 bool
@@ -224,6 +250,22 @@ dbos_column(DbosTable *table, int column)
 
 /* ---- writing ---- */
 
+/* Whether a row with the same key, but for the one at tid, is there or may come to be. */
+static bool
+taken(DbosTable *table, int index, ItemPointer tid, const Datum *key)
+{
+	SnapshotData dirty;
+	DbosTableScan scan;
+	bool		found = false;
+
+	InitDirtySnapshot(dirty);
+	dbos_scan_begin(&scan, table, index, &dirty, key, table->shape->indexes[index].nkeys, false);
+	while (!found && dbos_scan_next(&scan))
+		found = !ItemPointerEquals(&table->slot->tts_tid, tid);
+	dbos_scan_end(&scan);
+	return found;
+}
+
 /*
  * False when UNIQUE_TELL and a row with that key is there already or may come to be.  Of
  * two that insert the same key at once just the second to reach the index is told.
@@ -260,7 +302,7 @@ insert_index_entries(DbosTable *table, ItemPointer tid, const Datum *values, con
 			isnull[k] = nulls[shape->keys[k] - 1];
 		}
 		if (!index_insert(index, key, isnull, tid, table->heap, check, same_keys, info) && check == UNIQUE_CHECK_PARTIAL)
-			alone = false;
+			alone = !taken(table, i, tid, key);
 		index_close(index, NoLock);
 		if (!alone)
 			break;
@@ -280,7 +322,7 @@ dbos_table_insert(DbosTable *table, const Datum *values, const bool *nulls, Dbos
 	memcpy(slot->tts_isnull, nulls, sizeof(bool) * columns);
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(table->heap, slot, GetCurrentCommandId(true), 0, NULL);
-	tid = slot->tts_tid;
+	table->at = tid = slot->tts_tid;
 	alone = insert_index_entries(table, &tid, values, nulls, unique, false);
 	ExecDropSingleTupleTableSlot(slot);
 	if (!alone)
@@ -323,6 +365,7 @@ result_is_ok(DbosTable *table, TM_Result result)
 bool
 dbos_table_update(DbosTable *table, ItemPointer tid, const Datum *values, const bool *nulls, Snapshot snapshot, DbosUpdate how)
 {
+	bool		changes_key = how == UPDATE_KEY || how == UPDATE_KEY_TELL;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(table->heap), &TTSOpsVirtual);
 	int			columns = slot->tts_tupleDescriptor->natts;
 	TM_Result	result;
@@ -332,12 +375,9 @@ dbos_table_update(DbosTable *table, ItemPointer tid, const Datum *values, const 
 	memcpy(slot->tts_isnull, nulls, sizeof(bool) * columns);
 	ExecStoreVirtualTuple(slot);
 	result = dbos_tuple_update(table->heap, tid, slot, GetCurrentCommandId(true), snapshot, how != UPDATE_IF_FREE, &moved);
-	if (result == TM_Ok && moved)
-	{
-		ItemPointerData at = slot->tts_tid;
-
-		(void) insert_index_entries(table, &at, values, nulls, UNIQUE_RAISE, how != UPDATE_KEY);
-	}
+	table->at = slot->tts_tid;
+	table->alone = result != TM_Ok || !moved ||
+		insert_index_entries(table, &table->at, values, nulls, how == UPDATE_KEY_TELL ? UNIQUE_TELL : UNIQUE_RAISE, !changes_key);
 	ExecDropSingleTupleTableSlot(slot);
 	return result_is_ok(table, result);
 }
