@@ -206,20 +206,17 @@ dbos_directory_cache_install(void)
 static View
 view_of(Snapshot snapshot)
 {
-	View		view;
-
-	memset(&view, 0, sizeof(View));
-	view.xmax = snapshot->xmax;
-	view.running = snapshot->xcnt;
-	view.running_subtransactions = snapshot->subxcnt;
-	view.overflowed = snapshot->suboverflowed;
-	return view;
+	return (View) {
+		.xmax = snapshot->xmax, .running = snapshot->xcnt, .running_subtransactions = snapshot->subxcnt,
+		.overflowed = snapshot->suboverflowed
+	};
 }
 
 static bool
 same_view(const View *one, const View *other)
 {
-	return memcmp(one, other, sizeof(View)) == 0;
+	return one->xmax == other->xmax && one->running == other->running &&
+		one->running_subtransactions == other->running_subtransactions && one->overflowed == other->overflowed;
 }
 
 /* Not taken before it. */
@@ -233,6 +230,12 @@ static Viewer
 viewer_now(void)
 {
 	return (Viewer) {GetUserId(), dbos_context_container(), dbos_relation_oid("inode")};
+}
+
+static bool
+same_viewer(const Viewer *one, const Viewer *other)
+{
+	return one->user == other->user && one->container == other->container && one->table == other->table;
 }
 
 static bool
@@ -259,7 +262,7 @@ dbos_directory_recall(const char *path, int length, Snapshot snapshot, DbosInode
 		Entry	   *entry = &entries[i];
 
 		if (entry->length == length && memcmp(entry->path, path, length) == 0 &&
-			memcmp(&entry->viewer, &viewer, sizeof(Viewer)) == 0 && usable(entry, snapshot))
+			same_viewer(&entry->viewer, &viewer) && usable(entry, snapshot))
 		{
 			*directory = entry->directory;
 			return true;
