@@ -263,12 +263,13 @@ dbos_chunk_update(int64 id, const char *content, int length, Snapshot snapshot)
 	dbos_table_close(&chunk);
 }
 
-static void
+static int
 delete_rows(DbosTableName name, int64 first, int count, Snapshot snapshot)
 {
 	DbosTable	table;
 	DbosTableScan scan;
 	Datum		key = Int64GetDatum(first);
+	int			deleted = 0;
 
 	dbos_table_open(&table, name, RowExclusiveLock);
 	dbos_scan_begin(&scan, &table, 0, snapshot, &key, 1, true);
@@ -276,17 +277,19 @@ delete_rows(DbosTableName name, int64 first, int count, Snapshot snapshot)
 	{
 		ItemPointerData tid = table.slot->tts_tid;
 
-		(void) dbos_table_delete(&table, &tid, snapshot);
+		deleted += dbos_table_delete(&table, &tid, snapshot);
 	}
 	dbos_scan_end(&scan);
 	dbos_table_close(&table);
+	return deleted;
 }
 
-void
+/* Returns how many there were. */
+int
 dbos_chunks_delete(int64 first, int count, Snapshot snapshot)
 {
-	delete_rows(TABLE_CHUNK, first, count, snapshot);
-	delete_rows(TABLE_CHUNK_TAIL, first, count, snapshot);
+	(void) delete_rows(TABLE_CHUNK_TAIL, first, count, snapshot);
+	return delete_rows(TABLE_CHUNK, first, count, snapshot);
 }
 
 /* ---- reading ---- */

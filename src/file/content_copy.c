@@ -30,14 +30,14 @@ read_again(DbosInode *inode, Snapshot *snapshot)
 }
 
 /*
- * Byte by byte, for storage classes that cannot share: all of the one as the snapshot has it, into the other,
- * which is empty and whose row this transaction has changed.  Holes stay holes, where they are large.
+ * Byte by byte, for storage classes that cannot share: all of the one as the snapshot has it in that epoch, into the
+ * other, which is empty and whose row this transaction has changed.  Holes stay holes, where they are large.
  */
 void
-dbos_content_copy(const DbosInode *from, DbosInode *to, Snapshot *snapshot)
+dbos_content_copy(const DbosInode *from, int32 at_epoch, DbosInode *to, Snapshot *snapshot)
 {
 	Snapshot	source = RegisterSnapshot(*snapshot);
-	int64		size = dbos_inode_size(from, source);
+	int64		size = at_epoch == FOREVER ? dbos_inode_size(from, source) : from->size;
 	char	   *piece = palloc(Min(size, COPY_PIECE) + 1);
 	bool		done = true;
 
@@ -46,7 +46,7 @@ dbos_content_copy(const DbosInode *from, DbosInode *to, Snapshot *snapshot)
 		DbosContent content = {.how = WRITE_AT, .start = at, .bytes = piece, .length = Min(size - at, COPY_PIECE)};
 
 		CHECK_FOR_INTERRUPTS();
-		dbos_content_read(from, at, piece, content.length, source, FOREVER);
+		dbos_content_read(from, at, piece, content.length, source, at_epoch);
 		if (is_zeros(piece, content.length))
 			continue;
 		read_again(to, snapshot);

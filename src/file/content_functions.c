@@ -145,14 +145,13 @@ dbos_truncate_file(PG_FUNCTION_ARGS)
 
 /* ---- reading ---- */
 
-/* What of [start, start + length) is in the file; NULL length: up to its end. */
-static struct varlena *
-read_content(FunctionCallInfo fcinfo, DbosInode *inode)
+/* What of [start, start + length) is in the file in that epoch; the arguments are of the SQL function, NULL length: up to its end. */
+struct varlena *
+dbos_content_value(const DbosPath *path, NullableDatum start_argument, NullableDatum length_argument, Snapshot snapshot, int32 at_epoch)
 {
-	text	   *given = PG_GETARG_TEXT_PP(0);
-	int64		start = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
-	int64		length = PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT64(2);
-	DbosPath	path;
+	int64		start = start_argument.isnull ? 0 : DatumGetInt64(start_argument.value);
+	int64		length = length_argument.isnull ? PG_INT64_MAX : DatumGetInt64(length_argument.value);
+	int64		size;
 	struct varlena *result;
 
 	if (start < 0)
@@ -163,20 +162,18 @@ read_content(FunctionCallInfo fcinfo, DbosInode *inode)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("length must not be negative"));
-	dbos_path_require(given, FOLLOW_LAST, GetActiveSnapshot(), &path);
-	require_file(&path);
-	dbos_file_demand(&path.inode, MAY_READ, given);
-	path.inode.size = dbos_inode_size(&path.inode, GetActiveSnapshot());
-	length = Min(length, Max(path.inode.size - start, 0));
+	require_file(path);
+	dbos_file_demand(&path->inode, MAY_READ, path->given);
+	size = at_epoch == FOREVER ? dbos_inode_size(&path->inode, snapshot) : path->inode.size;
+	length = Min(length, Max(size - start, 0));
 	if (length > VALUE_MAX)
 		ereport(ERROR,
 				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				errmsg("cannot read " INT64_FORMAT " bytes of file \"%s\" at once", length, text_to_cstring(given)),
+				errmsg("cannot read " INT64_FORMAT " bytes of file \"%s\" at once", length, text_to_cstring(path->given)),
 				errhint("Read it in parts, by start and length."));
 	result = palloc(VARHDRSZ + length);
 	SET_VARSIZE(result, VARHDRSZ + length);
-	dbos_content_read(&path.inode, start, VARDATA(result), length, GetActiveSnapshot(), FOREVER);
-	*inode = path.inode;
+	dbos_content_read(&path->inode, start, VARDATA(result), length, snapshot, at_epoch);
 	return result;
 }
 
@@ -184,75 +181,60 @@ read_content(FunctionCallInfo fcinfo, DbosInode *inode)
 Datum
 dbos_read_file(PG_FUNCTION_ARGS)
 {
-	DbosInode	inode;
+	DbosPath	path;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	PG_RETURN_POINTER(read_content(fcinfo, &inode));
+	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_LAST, GetActiveSnapshot(), &path);
+	PG_RETURN_POINTER(dbos_content_value(&path, fcinfo->args[1], fcinfo->args[2], GetActiveSnapshot(), FOREVER));
 }
 
 /* dbos.read_text(path text) → text */
 Datum
 dbos_read_text(PG_FUNCTION_ARGS)
 {
-	LOCAL_FCINFO(whole, 3);
-	DbosInode	inode;
+	NullableDatum whole = {.isnull = true};
+	DbosPath	path;
 	text	   *result;
 
-	InitFunctionCallInfoData(*whole, fcinfo->flinfo, 3, InvalidOid, NULL, NULL);
-	whole->args[0].value = PG_GETARG_DATUM(0);
-	whole->args[0].isnull = false;
-	whole->args[1].isnull = whole->args[2].isnull = true;
-	result = read_content(whole, &inode);
+	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_LAST, GetActiveSnapshot(), &path);
+	result = dbos_content_value(&path, whole, whole, GetActiveSnapshot(), FOREVER);
 	(void) pg_verifymbstr(VARDATA(result), VARSIZE(result) - VARHDRSZ, false);
 	PG_RETURN_TEXT_P(result);
 }
 
 /* ---- copying ---- */
 
-static bool
-copy_once(text *given, text *new_given, Snapshot *snapshot)
+/*
+ * Makes new_given a file with the content that the other has in that epoch.  Whoever could free or overwrite its chunks
+ * meanwhile is kept from it.  False: begin again.
+ */
+bool
+dbos_copy_to(DbosPath *from, text *new_given, Snapshot *snapshot, int32 at_epoch)
 {
-	DbosPath	from;
 	DbosPath	to;
 	DbosContent content = {.how = WRITE_REPLACE, .bytes = ""};
 	int64		old_size;
 
-	dbos_path_require(given, FOLLOW_LAST, *snapshot, &from);
-	require_file(&from);
-	dbos_file_demand(&from.inode, MAY_READ, given);
-	/* A snapshot would have the copy, and not what it is of. */
-	if (from.inode.born > dbos_epoch())
-		dbos_epoch_passed();
-	/*
-	 * Its chunks are not to be freed meanwhile, nor overwritten.  The row is changed, and not locked only: who has an older snapshot
-	 * (REPEATABLE READ) and would not see that the chunks are shared from now on must fail.
-	 */
-	if (from.inode.storage != STORAGE_INLINE && !dbos_inode_update(&from.inode, *snapshot))
-	{
-		dbos_conflict();
-		return false;
-	}
-	dbos_changed();
 	dbos_path_find(new_given, FOLLOW_LAST, *snapshot, &to);
-	if (from.inode.storage == STORAGE_INLINE)
+	if (from->inode.storage == STORAGE_INLINE)
 	{
-		content.bytes = from.inode.content != NULL ? from.inode.content : "";
-		content.length = from.inode.size;
+		content.bytes = from->inode.content != NULL ? from->inode.content : "";
+		content.length = from->inode.size;
 	}
 	if (!to.found)
 	{
-		if (!dbos_node_make(&to, FILE_MODE & (from.inode.mode | ~0777), &content, snapshot))
+		if (!dbos_node_make(&to, FILE_MODE & (from->inode.mode | ~0777), &content, snapshot))
 			return false;
 		*snapshot = dbos_view_renew();
 	}
 	else
 	{
 		require_file(&to);
-		if (to.inode.number == from.inode.number)
+		if (to.inode.number == from->inode.number && at_epoch == FOREVER)
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("\"%s\" and \"%s\" are the same file", text_to_cstring(given), text_to_cstring(new_given)));
+					errmsg("\"%s\" and \"%s\" are the same file", text_to_cstring(from->given), text_to_cstring(new_given)));
 		dbos_file_demand(&to.inode, MAY_WRITE, new_given);
 		old_size = to.inode.size;
 		if (!dbos_content_write(&to.inode, &content, snapshot))
@@ -264,27 +246,47 @@ copy_once(text *given, text *new_given, Snapshot *snapshot)
 		dbos_changed();
 		*snapshot = dbos_view_renew();
 	}
-	if (from.inode.storage == STORAGE_INLINE)
+	if (from->inode.storage == STORAGE_INLINE)
 		return true;
-	if (dbos_storage_of(&from.inode)->share == NULL || dbos_is_large_object(&to.inode))
+	if (dbos_storage_of(&from->inode)->share == NULL || dbos_is_large_object(&to.inode))
 	{
-		dbos_content_copy(&from.inode, &to.inode, snapshot);
+		dbos_content_copy(&from->inode, at_epoch, &to.inode, snapshot);
 		dbos_usage_charge(&to.inode, to.inode.size);
 		return true;
 	}
 	/* The copy, which is empty and ours, gets the content of the other. */
 	if (!dbos_inode_read(to.inode.number, *snapshot, FOREVER, &to.inode))
 		dbos_no_such_file(new_given);
-	to.inode.storage = from.inode.storage;
+	to.inode.storage = from->inode.storage;
 	to.inode.content = NULL;
-	to.inode.size = from.inode.size;
-	to.inode.checksum = from.inode.checksum;
-	to.inode.checksum_known = from.inode.checksum_known;
+	to.inode.size = from->inode.size;
+	to.inode.checksum = from->inode.checksum;
+	to.inode.checksum_known = from->inode.checksum_known;
 	if (!dbos_inode_update(&to.inode, *snapshot))
 		elog(ERROR, "copy of a file was changed by somebody else");
-	dbos_storage_of(&from.inode)->share(&from.inode, &to.inode, *snapshot);
+	dbos_storage_of(&from->inode)->share(&from->inode, &to.inode, *snapshot, at_epoch);
 	dbos_usage_charge(&to.inode, to.inode.size);
 	return true;
+}
+
+static bool
+copy_once(text *given, text *new_given, Snapshot *snapshot)
+{
+	DbosPath	from;
+
+	dbos_path_require(given, FOLLOW_LAST, *snapshot, &from);
+	require_file(&from);
+	dbos_file_demand(&from.inode, MAY_READ, given);
+	/* A snapshot would have the copy, and not what it is of. */
+	if (from.inode.born > dbos_epoch())
+		dbos_epoch_passed();
+	/* Its chunks are not to be freed meanwhile, nor overwritten. */
+	if (from.inode.storage != STORAGE_INLINE && !dbos_inode_lock(&from.inode, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	return dbos_copy_to(&from, new_given, snapshot, FOREVER);
 }
 
 /* dbos.copy(path text, new_path text) */

@@ -19,12 +19,7 @@
 #include "utils/snapmgr.h"
 
 #include "file.h"
-
-enum ExtentColumn
-{
-	EXTENT_INODE, EXTENT_DIED, EXTENT_BORN, EXTENT_START, EXTENT_CHUNK, EXTENT_COUNT, EXTENT_WRITTEN, EXTENT_SHARED,
-	EXTENT_COLUMNS
-};
+#include "reclaim.h"
 
 static void
 fill(DbosTable *table, DbosExtent *extent)
@@ -141,8 +136,8 @@ dbos_extent_private(const DbosExtent *extent)
 }
 
 /* Nobody knows whether others have these chunks too. */
-static void
-note_freed(int64 chunk, int count)
+void
+dbos_extent_note_freed(int64 chunk, int count)
 {
 	DbosTable	table;
 	Datum		values[2] = {Int64GetDatum(chunk), Int32GetDatum(count)};
@@ -151,6 +146,7 @@ note_freed(int64 chunk, int count)
 	dbos_table_open(&table, TABLE_FREED, RowExclusiveLock);
 	(void) dbos_table_insert(&table, values, nulls, UNIQUE_RAISE);
 	dbos_table_close(&table);
+	dbos_reclaim_want();
 }
 
 static void
@@ -190,9 +186,9 @@ dbos_extent_cut(DbosExtent *extent, int64 start, int64 end, Snapshot snapshot)
 		(void) dbos_table_delete(&table, &extent->tid, snapshot);
 		dbos_table_close(&table);
 		if (dbos_extent_private(extent))
-			dbos_chunks_delete(chunk, (int) (to - from), snapshot);
+			(void) dbos_chunks_delete(chunk, (int) (to - from), snapshot);
 		else
-			note_freed(chunk, (int) (to - from));
+			dbos_extent_note_freed(chunk, (int) (to - from));
 	}
 	insert_part(extent, extent->start, from);
 	insert_part(extent, to, extent->start + extent->count);

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "plan.h"
+#include "reclaim.h"
 #include "usage.h"
 #include "visible.h"
 
@@ -17,6 +18,7 @@ dbos_file_register(void)
 	dbos_fold_duty_register();
 	dbos_quota_install();
 	dbos_file_system_register();
+	dbos_reclaim_duty_register();
 	dbos_directory_cache_install();
 	dbos_large_object_install();
 	dbos_visible_install();

@@ -91,6 +91,7 @@ extern bool dbos_table_update(DbosTable *table, ItemPointer tid, const Datum *va
 							  Snapshot snapshot, DbosUpdate how);
 extern bool dbos_table_delete(DbosTable *table, ItemPointer tid, Snapshot snapshot);
 extern bool dbos_table_lock(DbosTable *table, ItemPointer tid, Snapshot snapshot);
+extern int	dbos_table_ended_index(const DbosTable *table);
 extern Datum dbos_column(DbosTable *table, int column);	/* of the slot; not for nulls */
 
 /* ---- view.c: the snapshot by which an operation reads ---- */
@@ -268,8 +269,11 @@ typedef struct DbosStorage
 	/* old_size: the size before; what lies between it and start reads as zeros. */
 	void		(*write) (DbosInode *inode, int64 old_size, int64 start, const char *from, int64 length, Snapshot snapshot);
 	void		(*truncate) (DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot);
-	/* The content of the one becomes that of the other too; NULL: the bytes have to be copied. */
-	void		(*share) (DbosInode *from, DbosInode *to, Snapshot snapshot);
+	/*
+	 * The content that the one has in that epoch becomes that of the other too; the row of the one, if it is
+	 * there still, is locked.  NULL: the bytes have to be copied.
+	 */
+	void		(*share) (DbosInode *from, DbosInode *to, Snapshot snapshot, int32 at_epoch);
 	void		(*free) (DbosInode *inode, Snapshot snapshot);
 	/* Reports what is wrong with the stored content; returns its CRC-32C, if that of the inode is known. */
 	uint32		(*scrub) (const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg, const char *problem), void *arg);
@@ -311,12 +315,18 @@ extern uint32 dbos_checksum(uint32 checksum, const char *bytes, int64 length);
 extern int64 dbos_chunk_allocate(int wanted, int *got);
 extern void dbos_chunks_insert(int64 first, const char *content, int64 length);
 extern void dbos_chunk_update(int64 chunk, const char *content, int length, Snapshot snapshot);
-extern void dbos_chunks_delete(int64 first, int count, Snapshot snapshot);
+extern int	dbos_chunks_delete(int64 first, int count, Snapshot snapshot);
 extern void dbos_chunks_read(int64 first, int count, int64 skip, char *to, int64 length, Snapshot snapshot);
 extern void dbos_chunks_visit(int64 first, int count, Snapshot snapshot, char *to, int64 limit,
 							  void (*each) (void *arg, int number, const char *content, int length, const char *problem), void *arg);
 
 /* ---- extent.c: which chunks a file has ---- */
+
+typedef enum ExtentColumn
+{
+	EXTENT_INODE, EXTENT_DIED, EXTENT_BORN, EXTENT_START, EXTENT_CHUNK, EXTENT_COUNT, EXTENT_WRITTEN, EXTENT_SHARED,
+	EXTENT_COLUMNS
+} ExtentColumn;
 
 typedef struct DbosExtent
 {
@@ -347,6 +357,7 @@ extern void dbos_extent_scan_end(DbosExtentScan *scan);
 extern void dbos_extent_insert(const DbosExtent *extent);
 extern void dbos_extent_update(DbosExtent *extent, Snapshot snapshot);
 extern bool dbos_extent_private(const DbosExtent *extent);
+extern void dbos_extent_note_freed(int64 chunk, int count);
 extern void dbos_extent_cut(DbosExtent *extent, int64 start, int64 end, Snapshot snapshot);
 
 /* ---- name.c: names are bytes; text where it can be ---- */
@@ -442,6 +453,6 @@ extern void dbos_content_check_size(int64 size);
 
 /* ---- content_copy.c ---- */
 
-extern void dbos_content_copy(const DbosInode *from, DbosInode *to, Snapshot *snapshot);
+extern void dbos_content_copy(const DbosInode *from, int32 at_epoch, DbosInode *to, Snapshot *snapshot);
 
 #endif							/* FILE_H */

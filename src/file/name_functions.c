@@ -201,8 +201,8 @@ storage_name(const DbosInode *inode)
 }
 
 /* Of the row that the function returns; made once for all rows of a query. */
-static TupleDesc
-result_descriptor(FunctionCallInfo fcinfo)
+TupleDesc
+dbos_result_descriptor(FunctionCallInfo fcinfo)
 {
 	if (fcinfo->flinfo->fn_extra == NULL)
 	{
@@ -217,28 +217,18 @@ result_descriptor(FunctionCallInfo fcinfo)
 	return fcinfo->flinfo->fn_extra;
 }
 
-/* dbos.stat(path text) → what is known of it; of a symbolic link what is known of that */
-Datum
-dbos_stat(PG_FUNCTION_ARGS)
+/* A row of dbos.stat(); nulls is false everywhere. */
+void
+dbos_stat_values(const DbosInode *inode, Datum *values, bool *nulls)
 {
-	DbosPath	path;
-	DbosInode  *inode = &path.inode;
-	TupleDesc	descriptor;
-	Datum		values[13];
-	bool		nulls[13] = {0};
-	const char *storage;
+	const char *storage = storage_name(inode);
 
-	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
-	if (S_ISDIR(inode->mode))
-		dbos_directory_complete(inode, GetActiveSnapshot());
-	descriptor = result_descriptor(fcinfo);
-	storage = storage_name(inode);
 	values[0] = Int64GetDatum(inode->number);
 	values[1] = CStringGetTextDatum(dbos_kind_name(inode->mode));
 	values[2] = Int32GetDatum(inode->mode & 07777);
 	values[3] = ObjectIdGetDatum(inode->owner);
 	values[4] = ObjectIdGetDatum(inode->group);
-	values[5] = Int64GetDatum(dbos_inode_size(inode, GetActiveSnapshot()));
+	values[5] = Int64GetDatum(inode->size);
 	values[6] = Int32GetDatum(inode->links);
 	values[7] = TimestampTzGetDatum(dbos_file_timestamp(inode->created));
 	values[8] = TimestampTzGetDatum(dbos_file_timestamp(inode->modified));
@@ -248,7 +238,36 @@ dbos_stat(PG_FUNCTION_ARGS)
 	values[11] = storage == NULL ? (Datum) 0 : CStringGetTextDatum(storage);
 	nulls[12] = !inode->checksum_known || !S_ISREG(inode->mode);
 	values[12] = nulls[12] ? (Datum) 0 : CStringGetTextDatum(psprintf("%08x", inode->checksum));
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(descriptor, values, nulls)));
+}
+
+/* dbos.stat(path text) → what is known of it; of a symbolic link what is known of that */
+Datum
+dbos_stat(PG_FUNCTION_ARGS)
+{
+	DbosPath	path;
+	Datum		values[STAT_COLUMNS];
+	bool		nulls[STAT_COLUMNS] = {0};
+
+	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
+	if (S_ISDIR(path.inode.mode))
+		dbos_directory_complete(&path.inode, GetActiveSnapshot());
+	path.inode.size = dbos_inode_size(&path.inode, GetActiveSnapshot());
+	dbos_stat_values(&path.inode, values, nulls);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(dbos_result_descriptor(fcinfo), values, nulls)));
+}
+
+/* A row of dbos.ls(). */
+void
+dbos_ls_values(DbosName name, const DbosInode *inode, Datum *values)
+{
+	values[0] = PointerGetDatum(dbos_name_text(name));
+	values[1] = CStringGetTextDatum(dbos_kind_name(inode->mode));
+	values[2] = Int32GetDatum(inode->mode & 07777);
+	values[3] = ObjectIdGetDatum(inode->owner);
+	values[4] = ObjectIdGetDatum(inode->group);
+	values[5] = Int64GetDatum(inode->size);
+	values[6] = TimestampTzGetDatum(dbos_file_timestamp(inode->modified));
+	values[7] = Int64GetDatum(inode->number);
 }
 
 /* dbos.ls(path text) → names in a directory, or the file itself */
@@ -272,20 +291,14 @@ dbos_ls(PG_FUNCTION_ARGS)
 	while (dbos_entry_scan_next(&scan, &entry))
 	{
 		DbosInode	inode;
-		Datum		values[8];
-		bool		nulls[8] = {0};
+		Datum		values[LS_COLUMNS];
+		bool		nulls[LS_COLUMNS] = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		if (!dbos_inode_read(entry.child, snapshot, FOREVER, &inode))
 			continue;
-		values[0] = PointerGetDatum(dbos_name_text(entry.name));
-		values[1] = CStringGetTextDatum(dbos_kind_name(inode.mode));
-		values[2] = Int32GetDatum(inode.mode & 07777);
-		values[3] = ObjectIdGetDatum(inode.owner);
-		values[4] = ObjectIdGetDatum(inode.group);
-		values[5] = Int64GetDatum(dbos_inode_size(&inode, snapshot));
-		values[6] = TimestampTzGetDatum(dbos_file_timestamp(inode.modified));
-		values[7] = Int64GetDatum(inode.number);
+		inode.size = dbos_inode_size(&inode, snapshot);
+		dbos_ls_values(entry.name, &inode, values);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	dbos_entry_scan_end(&scan);

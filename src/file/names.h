@@ -24,4 +24,16 @@ extern void dbos_usage_charge(const DbosInode *inode, int64 bytes);
 extern void dbos_usage_hand_over(const DbosInode *inode, Oid from);
 extern const char *dbos_kind_name(int32 mode);
 
+/* ---- what SQL functions of the tree of now and of snapshots return ---- */
+
+#define STAT_COLUMNS 13
+#define LS_COLUMNS 8
+
+extern void dbos_stat_values(const DbosInode *inode, Datum *values, bool *nulls);
+extern void dbos_ls_values(DbosName name, const DbosInode *inode, Datum *values);
+extern TupleDesc dbos_result_descriptor(FunctionCallInfo fcinfo);
+extern struct varlena *dbos_content_value(const DbosPath *path, NullableDatum start_argument, NullableDatum length_argument,
+										  Snapshot snapshot, int32 at_epoch);
+extern bool dbos_copy_to(DbosPath *from, text *new_given, Snapshot *snapshot, int32 at_epoch);
+
 #endif							/* NAMES_H */

@@ -189,13 +189,13 @@ replace(Writing *writing, DbosExtent *extent, int64 first, int64 end)
 }
 
 static List *
-extents_in(int64 inode, int64 start, int64 end, Snapshot snapshot)
+extents_in(int64 inode, int64 start, int64 end, Snapshot snapshot, int32 at_epoch)
 {
 	DbosExtentScan scan;
 	DbosExtent	extent;
 	List	   *extents = NIL;
 
-	dbos_extent_scan_begin(&scan, inode, start, end, snapshot, FOREVER);
+	dbos_extent_scan_begin(&scan, inode, start, end, snapshot, at_epoch);
 	while (dbos_extent_scan_next(&scan, &extent))
 	{
 		DbosExtent *copy = palloc(sizeof(DbosExtent));
@@ -222,7 +222,7 @@ chunk_write(DbosInode *inode, int64 old_size, int64 start, const char *from, int
 	if (length <= 0)
 		return;
 	/* With the one before, which may be continued. */
-	extents = extents_in(inode->number, first - 1, end, snapshot);
+	extents = extents_in(inode->number, first - 1, end, snapshot, FOREVER);
 	foreach(cell, extents)
 	{
 		DbosExtent *extent = lfirst(cell);
@@ -253,7 +253,7 @@ chunk_truncate(DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot)
 	/* What is added at the end is a hole. */
 	if (size >= old_size)
 		return;
-	extents = extents_in(inode->number, CHUNK_OF(size), CHUNKS_OF(old_size), snapshot);
+	extents = extents_in(inode->number, CHUNK_OF(size), CHUNKS_OF(old_size), snapshot, FOREVER);
 	foreach(cell, extents)
 	{
 		DbosExtent *extent = lfirst(cell);
@@ -285,30 +285,58 @@ chunk_free(DbosInode *inode, Snapshot snapshot)
 {
 	ListCell   *cell;
 
-	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot))
+	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot, FOREVER))
 	{
 		CHECK_FOR_INTERRUPTS();
 		dbos_extent_cut(lfirst(cell), 0, PG_INT64_MAX, snapshot);
 	}
 }
 
+/*
+ * From now on those who write to the file leave its chunks as they are.  Its row is changed by that, so that who
+ * writes to it by an older snapshot is refused.
+ */
 static void
-chunk_share(DbosInode *from, DbosInode *to, Snapshot snapshot)
+mark_shared(DbosInode *inode, Snapshot snapshot)
 {
+	bool		marked = false;
 	ListCell   *cell;
 
-	foreach(cell, extents_in(from->number, 0, PG_INT64_MAX, snapshot))
+	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot, FOREVER))
+	{
+		DbosExtent *extent = lfirst(cell);
+
+		if (extent->shared)
+			continue;
+		extent->shared = true;
+		dbos_extent_update(extent, snapshot);
+		marked = true;
+	}
+	if (marked && !dbos_inode_update(inode, snapshot))
+		elog(ERROR, "inode " INT64_FORMAT " is not locked", inode->number);
+}
+
+static void
+chunk_share(DbosInode *from, DbosInode *to, Snapshot snapshot, int32 at_epoch)
+{
+	DbosInode	live;
+	ListCell   *cell;
+
+	/*
+	 * What the one had in an epoch it may have still.  It has no more of it when the other is the same file,
+	 * which was emptied for this.
+	 */
+	if (from->number != to->number && dbos_inode_read(from->number, snapshot, FOREVER, &live))
+		mark_shared(&live, snapshot);
+	foreach(cell, extents_in(from->number, 0, PG_INT64_MAX, snapshot, at_epoch))
 	{
 		DbosExtent *extent = lfirst(cell);
 
 		CHECK_FOR_INTERRUPTS();
-		if (!extent->shared)
-		{
-			extent->shared = true;
-			dbos_extent_update(extent, snapshot);
-		}
 		extent->inode = to->number;
 		extent->born = dbos_epoch();
+		extent->died = FOREVER;
+		extent->shared = true;
 		dbos_extent_insert(extent);
 	}
 }
@@ -375,7 +403,7 @@ chunk_scrub(const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg
 	ListCell   *cell;
 	int64		end = 0;
 
-	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot))
+	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot, FOREVER))
 	{
 		DbosExtent *extent = lfirst(cell);
 

@@ -47,7 +47,7 @@ inline_truncate(DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot)
 
 /* The copy has it from the inode that it was copied from. */
 static void
-inline_share(DbosInode *from, DbosInode *to, Snapshot snapshot)
+inline_share(DbosInode *from, DbosInode *to, Snapshot snapshot, int32 at_epoch)
 {
 }
 

@@ -240,6 +240,17 @@ dbos_table_find_from(DbosTable *table, int index, Snapshot snapshot, const Datum
 	return find(table, index, snapshot, key, nkeys, true);
 }
 
+/* The number of its index of versions that have ended, by died and born. */
+int
+dbos_table_ended_index(const DbosTable *table)
+{
+	int			index = 0;
+
+	while (table->shape->indexes[index].has != has_ended && table->shape->indexes[index].has != entry_has_ended)
+		index++;
+	return index;
+}
+
 Datum
 dbos_column(DbosTable *table, int column)
 {
