@@ -11,6 +11,7 @@ CREATE TABLE dbos.xattr
 	PRIMARY KEY (inode, name, died)
 );
 ALTER TABLE dbos.xattr ALTER COLUMN name SET STORAGE PLAIN;
+CREATE INDEX xattr_ended_idx ON dbos.xattr (died, born) WHERE died OPERATOR(pg_catalog.<>) 2147483647;
 COMMENT ON TABLE dbos.xattr IS 'extended attributes of files and directories';
 SELECT pg_catalog.pg_extension_config_dump('dbos.xattr', '');
 

@@ -92,6 +92,7 @@ extern bool dbos_table_update(DbosTable *table, ItemPointer tid, const Datum *va
 extern bool dbos_table_delete(DbosTable *table, ItemPointer tid, Snapshot snapshot);
 extern bool dbos_table_lock(DbosTable *table, ItemPointer tid, Snapshot snapshot);
 extern int	dbos_table_ended_index(const DbosTable *table);
+extern int32 dbos_table_died(DbosTable *table);
 extern Datum dbos_column(DbosTable *table, int column);	/* of the slot; not for nulls */
 
 /* ---- view.c: the snapshot by which an operation reads ---- */

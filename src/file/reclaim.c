@@ -58,17 +58,7 @@ typedef struct Reclaimed
 
 /* ---- versions ---- */
 
-typedef struct Versioned
-{
-	DbosTableName name;
-	int			died;			/* number of the column */
-} Versioned;
-
-static const Versioned versioned[] = {
-	{TABLE_EXTENT, EXTENT_DIED},
-	{TABLE_INODE, INODE_DIED},
-	{TABLE_ENTRY, ENTRY_DIED},
-};
+static const DbosTableName versioned[] = {TABLE_EXTENT, TABLE_INODE, TABLE_ENTRY, TABLE_XATTR};
 
 /* Epochs of snapshots, also of those that are being taken or dropped, from the newest to the oldest. */
 static List *
@@ -104,19 +94,19 @@ newest_before(List *epochs, int32 died)
 
 /* The first epoch from that one on in which versions have ended. */
 static bool
-next_died(DbosTable *table, const Versioned *of, Snapshot snapshot, int32 from, int32 *died)
+next_died(DbosTable *table, Snapshot snapshot, int32 from, int32 *died)
 {
 	Datum		key = Int32GetDatum(from);
 
 	if (!dbos_table_find_from(table, dbos_table_ended_index(table), snapshot, &key, 1))
 		return false;
-	*died = DatumGetInt32(dbos_column(table, of->died));
+	*died = dbos_table_died(table);
 	return true;
 }
 
 /* Those that have ended in that epoch and were born after the other. */
 static void
-delete_versions(DbosTable *table, const Versioned *of, Snapshot snapshot, int32 died, int32 born_after, int64 limit, Reclaimed *sum)
+delete_versions(DbosTable *table, DbosTableName name, Snapshot snapshot, int32 died, int32 born_after, int64 limit, Reclaimed *sum)
 {
 	Datum		key[2] = {Int32GetDatum(died), Int32GetDatum(born_after + 1)};
 	DbosTableScan scan;
@@ -135,7 +125,7 @@ delete_versions(DbosTable *table, const Versioned *of, Snapshot snapshot, int32 
 		if (!dbos_table_delete(table, &tid, snapshot))
 			continue;
 		sum->versions++;
-		if (of->name == TABLE_EXTENT)
+		if (name == TABLE_EXTENT)
 			dbos_extent_note_freed(DatumGetInt64(dbos_column(table, EXTENT_CHUNK)), DatumGetInt32(dbos_column(table, EXTENT_COUNT)));
 	}
 	dbos_scan_end(&scan);
@@ -149,13 +139,12 @@ reclaim_versions(Snapshot snapshot, int64 limit, Reclaimed *sum)
 
 	for (int i = 0; i < lengthof(versioned) && !sum->more; i++)
 	{
-		const Versioned *of = &versioned[i];
 		DbosTable	table;
 		int32		died;
 
-		dbos_table_open(&table, of->name, RowExclusiveLock);
-		for (int32 from = 0; !sum->more && next_died(&table, of, snapshot, from, &died) && died <= last; from = died + 1)
-			delete_versions(&table, of, snapshot, died, newest_before(epochs, died), limit, sum);
+		dbos_table_open(&table, versioned[i], RowExclusiveLock);
+		for (int32 from = 0; !sum->more && next_died(&table, snapshot, from, &died) && died <= last; from = died + 1)
+			delete_versions(&table, versioned[i], snapshot, died, newest_before(epochs, died), limit, sum);
 		dbos_table_close(&table);
 	}
 }

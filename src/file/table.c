@@ -102,7 +102,7 @@ static const DbosTableShape shapes[] = {
 	}},
 	[TABLE_CHUNK] = {"chunk", 1, {{"chunk_pkey", true, 1, {1}}}},
 	[TABLE_CHUNK_TAIL] = {"chunk_tail", 1, {{"chunk_tail_pkey", true, 1, {1}}}},
-	[TABLE_XATTR] = {"xattr", 1, {{"xattr_pkey", true, 3, {1, 4, 2}}}},
+	[TABLE_XATTR] = {"xattr", 2, {{"xattr_pkey", true, 3, {1, 4, 2}}, {"xattr_ended_idx", false, 2, {2, 3}, has_ended}}},
 	[TABLE_SNAPSHOT] = {"snapshot", 1, {{"snapshot_epoch_idx", false, 1, {2}}}},
 	[TABLE_CHANGE] = {"directory_change", 1, {{"directory_change_idx", false, 1, {1}}}},
 	[TABLE_USAGE] = {"directory_usage", 1, {{"directory_usage_pkey", true, 2, {1, 2}}}},
@@ -249,6 +249,13 @@ dbos_table_ended_index(const DbosTable *table)
 	while (table->shape->indexes[index].has != has_ended && table->shape->indexes[index].has != entry_has_ended)
 		index++;
 	return index;
+}
+
+/* When the row in the slot has ended. */
+int32
+dbos_table_died(DbosTable *table)
+{
+	return DatumGetInt32(dbos_column(table, table->shape->indexes[dbos_table_ended_index(table)].keys[0] - 1));
 }
 
 Datum
