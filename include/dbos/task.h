@@ -91,6 +91,12 @@ extern void dbos_queue_register_user(char *(*user) (int32 queue_id));
 /* An error as dbos.tasks shows it. */
 extern Jsonb *dbos_error_json(const ErrorData *error);
 
+/*
+ * How far the task is that this session runs, seen at once: from 0 to 1, or -1 for a note alone.  False, and
+ * nothing is told, when the session runs none.
+ */
+extern bool dbos_task_tell(float4 fraction, const char *note);
+
 /* ---- calls in this session, as a task would make them ---- */
 
 /* Raises when there is no function of that name that the current role may call. */

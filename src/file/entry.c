@@ -122,6 +122,28 @@ dbos_entry_insert(DbosEntry *entry)
 	return done;
 }
 
+/*
+ * Many, in directories that this transaction has made and nobody else sees; the rows are in the current
+ * memory context afterwards.
+ */
+void
+dbos_entries_insert(DbosEntry *entries, int count)
+{
+	DbosTable	table;
+	Datum	   *values = palloc(sizeof(Datum) * ENTRY_COLUMNS * count);
+	bool	   *nulls = palloc(sizeof(bool) * ENTRY_COLUMNS * count);
+
+	for (int i = 0; i < count; i++)
+	{
+		entries[i].died = FOREVER;
+		entries[i].born = dbos_epoch();
+		form(&entries[i], values + i * ENTRY_COLUMNS, nulls + i * ENTRY_COLUMNS);
+	}
+	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
+	dbos_table_insert_rows(&table, values, nulls, count);
+	dbos_table_close(&table);
+}
+
 /* Until nobody is about to make or remove that name; returns whether it is there then. */
 bool
 dbos_entry_await(int64 parent, DbosName name)

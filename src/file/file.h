@@ -76,6 +76,7 @@ extern bool dbos_table_find_from(DbosTable *table, int index, Snapshot snapshot,
 
 extern bool dbos_table_insert(DbosTable *table, const Datum *values, const bool *nulls, DbosUnique unique);
 extern void dbos_table_insert_many(DbosTable *table, TupleTableSlot **slots, int count);
+extern void dbos_table_insert_rows(DbosTable *table, const Datum *values, const bool *nulls, int count);
 
 typedef enum DbosUpdate
 {
@@ -168,6 +169,7 @@ extern bool dbos_inode_read(int64 number, Snapshot snapshot, int32 at_epoch, Dbo
 extern void dbos_inode_fill(DbosTable *table, DbosInode *inode);
 extern int64 dbos_inode_number(void);
 extern void dbos_inode_insert(DbosInode *inode);
+extern void dbos_inodes_insert(DbosInode *inodes, int count);
 extern bool dbos_inode_update(DbosInode *inode, Snapshot snapshot);
 extern bool dbos_inode_delete(DbosInode *inode, Snapshot snapshot);
 extern bool dbos_inode_touch(DbosInode *inode, Snapshot snapshot);
@@ -211,6 +213,7 @@ typedef struct DbosEntryScan
 
 extern bool dbos_entry_find(int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch, DbosEntry *entry);
 extern bool dbos_entry_insert(DbosEntry *entry);
+extern void dbos_entries_insert(DbosEntry *entries, int count);
 
 typedef enum DbosMove
 {

@@ -252,6 +252,25 @@ dbos_inode_insert(DbosInode *inode)
 	insert(inode);
 }
 
+/* The same for many, whose rows are in the current memory context afterwards. */
+void
+dbos_inodes_insert(DbosInode *inodes, int count)
+{
+	DbosTable	table;
+	Datum	   *values = palloc(sizeof(Datum) * INODE_COLUMNS * count);
+	bool	   *nulls = palloc(sizeof(bool) * INODE_COLUMNS * count);
+
+	for (int i = 0; i < count; i++)
+	{
+		inodes[i].died = FOREVER;
+		inodes[i].born = dbos_epoch();
+		form(&inodes[i], values + i * INODE_COLUMNS, nulls + i * INODE_COLUMNS);
+	}
+	dbos_table_open(&table, TABLE_INODE, RowExclusiveLock);
+	dbos_table_insert_rows(&table, values, nulls, count);
+	dbos_table_close(&table);
+}
+
 /* The row as it was, for the snapshots that show it. */
 static void
 keep(const DbosInode *inode, Snapshot snapshot)

@@ -365,6 +365,26 @@ dbos_table_insert_many(DbosTable *table, TupleTableSlot **slots, int count)
 		(void) insert_index_entries(table, &slots[i]->tts_tid, slots[i]->tts_values, slots[i]->tts_isnull, UNIQUE_RAISE, false);
 }
 
+/* The same; the columns of the rows one after the other. */
+void
+dbos_table_insert_rows(DbosTable *table, const Datum *values, const bool *nulls, int count)
+{
+	int			columns = RelationGetDescr(table->heap)->natts;
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * count);
+
+	for (int i = 0; i < count; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(table->heap), &TTSOpsVirtual);
+		memcpy(slots[i]->tts_values, values + i * columns, sizeof(Datum) * columns);
+		memcpy(slots[i]->tts_isnull, nulls + i * columns, sizeof(bool) * columns);
+		ExecStoreVirtualTuple(slots[i]);
+	}
+	dbos_table_insert_many(table, slots, count);
+	for (int i = 0; i < count; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	pfree(slots);
+}
+
 static bool
 result_is_ok(DbosTable *table, TM_Result result)
 {

@@ -327,27 +327,15 @@ dbos_retry(PG_FUNCTION_ARGS)
 
 /* ---- progress ---- */
 
-/* Tells how far the current task is; seen at once by everybody who sees the task. */
-Datum
-dbos_progress(PG_FUNCTION_ARGS)
+bool
+dbos_task_tell(float4 fraction, const char *note)
 {
-	float4		fraction;
-	char	   *note = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	DbosWorker *worker;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("fraction must not be null"));
-	fraction = PG_GETARG_FLOAT4(0);
-	if (isnan(fraction) || fraction < 0 || fraction > 1)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("fraction must be between 0 and 1"));
 	if (dbos_context_task() == 0)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("dbos.progress() was called outside of a task"));
+		return false;
 	if (dbos_my_worker == DBOS_NOBODY)
-		PG_RETURN_VOID();
+		return true;
 	worker = dbos_worker_slot(dbos_my_worker);
 	if (dbos_task_shared != NULL)
 		DBOS_TASK_LOCK();
@@ -363,5 +351,25 @@ dbos_progress(PG_FUNCTION_ARGS)
 		DBOS_TASK_UNLOCK();
 	else
 		dbos_tables_publish();
+	return true;
+}
+
+/* Tells how far the current task is; seen at once by everybody who sees the task. */
+Datum
+dbos_progress(PG_FUNCTION_ARGS)
+{
+	float4		fraction;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("fraction must not be null"));
+	fraction = PG_GETARG_FLOAT4(0);
+	if (isnan(fraction) || fraction < 0 || fraction > 1)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("fraction must be between 0 and 1"));
+	if (!dbos_task_tell(fraction, PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1))))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("dbos.progress() was called outside of a task"));
 	PG_RETURN_VOID();
 }
