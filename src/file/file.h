@@ -255,6 +255,7 @@ extern void dbos_usage_install(void);
 
 extern void dbos_quota_note(const DbosUsage *change);
 extern void dbos_quota_moved(int64 directory);
+extern void dbos_quota_removed(int64 directory);
 extern void dbos_quota_settle(void);
 extern void dbos_quota_install(void);
 

@@ -44,8 +44,9 @@ static bool loaded = false;
 static uint64 invalidations = 0;
 static Oid	loaded_from = InvalidOid;
 
-/* Of this transaction; directories that were moved, also by a subtransaction that was rolled back. */
+/* Directories that this transaction has moved or removed, also in a subtransaction that was rolled back. */
 static List *moved = NIL;
+static List *removed = NIL;
 
 /* What operations have added to each quota, and what was used of it when they began; they may be too high. */
 typedef struct Hint
@@ -551,15 +552,23 @@ lift(DbosTable *table, const DbosQuota *quota)
 }
 
 /* By the number of a quota whether its directory is gone. */
-static void
-find_gone(void *arg, const DbosUsage *change)
+static bool *
+find_gone(void)
 {
-	bool	   *gone = arg;
-	int			number = find(change->directory, InvalidOid);
+	bool	   *gone = palloc0(sizeof(bool) * nquotas);
+	ListCell   *cell;
 
-	/* Who removes a directory leaves a difference of it. */
-	if (number >= 0 && !gone[number])
-		gone[number] = !is_there(change->directory, GetActiveSnapshot());
+	PushActiveSnapshot(GetLatestSnapshot());
+	foreach(cell, removed)
+	{
+		int64		directory = *(int64 *) lfirst(cell);
+		int			number = find(directory, InvalidOid);
+
+		if (number >= 0)
+			gone[number] = !is_there(directory, GetActiveSnapshot());
+	}
+	PopActiveSnapshot();
+	return gone;
 }
 
 /* Of a transaction that has changed files, before its differences are written. */
@@ -585,11 +594,8 @@ dbos_quota_settle(void)
 			load();
 	}
 	added = palloc(sizeof(DbosQuotaUse) * nquotas);
-	gone = palloc0(sizeof(bool) * nquotas);
 	dbos_quota_added(added);
-	PushActiveSnapshot(GetLatestSnapshot());
-	dbos_usage_pending(find_gone, gone);
-	PopActiveSnapshot();
+	gone = find_gone();
 	dbos_table_open(&table, TABLE_QUOTA, RowExclusiveLock);
 	for (int i = 0; i < nquotas; i++)
 	{
@@ -693,16 +699,29 @@ dbos_quota_note(const DbosUsage *change)
 		check_all();
 }
 
-/* A directory was moved into another one, with all that is below. */
-void
-dbos_quota_moved(int64 directory)
+static List *
+note_directory(List *list, int64 directory)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	int64	   *number = palloc(sizeof(int64));
 
 	*number = directory;
-	moved = lappend(moved, number);
+	list = lappend(list, number);
 	MemoryContextSwitchTo(old);
+	return list;
+}
+
+void
+dbos_quota_removed(int64 directory)
+{
+	removed = note_directory(removed, directory);
+}
+
+/* A directory was moved into another one, with all that is below. */
+void
+dbos_quota_moved(int64 directory)
+{
+	moved = note_directory(moved, directory);
 	if (!loaded)
 		load();
 	if (ndirectory_quotas == 0)
@@ -718,6 +737,7 @@ at_end(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 	{
 		moved = NIL;
+		removed = NIL;
 		hints = NULL;
 		last_directory = 0;
 	}

@@ -354,4 +354,5 @@ dbos_usage_inherit(int64 directory, int64 parent)
 			dbos_usage_add(&gain);
 	}
 	list_free_deep(inheritance.shares);
+	dbos_quota_removed(directory);
 }

@@ -144,6 +144,7 @@ directory_is_there(int64 directory, Snapshot snapshot)
 static void
 changed_meanwhile(void)
 {
+	dbos_conflict();
 	elog(ERROR, "usage of directories was changed by who has not locked it");
 }
 
@@ -159,7 +160,8 @@ add_to_usage(DbosTable *usage, const DbosUsage *change, Snapshot snapshot)
 	if (!dbos_table_find(usage, 0, snapshot, key, 2))
 	{
 		dbos_usage_values(change, values);
-		(void) dbos_table_insert(usage, values, nulls, UNIQUE_RAISE);
+		if (!dbos_table_insert(usage, values, nulls, UNIQUE_TELL))
+			changed_meanwhile();
 		return;
 	}
 	dbos_usage_fill(usage, &sum);
@@ -250,8 +252,8 @@ fold_from(BlockNumber *from, int limit, bool wait)
 		return 0;
 	round = AllocSetContextCreate(CurrentMemoryContext, "dbos usage", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(round);
-	/* Of who has folded before us all is seen, whatever the isolation level: no sum changes by it. */
-	PushCopiedSnapshot(GetLatestSnapshot());
+	/* What was folded while we waited is seen; where the transaction has one snapshot, that stays the one. */
+	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
 	UpdateActiveSnapshotCommandId();
 	snapshot = GetActiveSnapshot();
 	harvest.sums = sums_create(round, 256, NULL);
