@@ -223,7 +223,7 @@ end_epoch(text *name)
 		ereport(ERROR,
 				errcode(ERRCODE_DUPLICATE_OBJECT),
 				errmsg("snapshot \"%s\" already exists", text_to_cstring(name)));
-	dbos_stop_point("snapshot row");
+	dbos_stop_point(psprintf("snapshot row of %s", text_to_cstring(name)));
 	/* Who ended that epoch before the row was there did not know of it, nor do those who write since then. */
 	while (dbos_epoch_last() != epoch)
 	{
