@@ -79,7 +79,8 @@ COMMENT ON POLICY administered ON dbos.directory_entry IS 'all, also what only s
 CREATE VIEW dbos.files WITH (security_invoker) AS
 	SELECT dbos.entry_path(e.parent, e.name) AS path, i.inode,
 		CASE e.kind WHEN 4 THEN 'directory' WHEN 10 THEN 'symlink' ELSE 'file' END AS kind,
-		i.mode OPERATOR(pg_catalog.&) 4095 AS mode, i.owner, i.size, dbos.file_time(i.created) AS created_at,
+		i.mode OPERATOR(pg_catalog.&) 4095 AS mode, i.owner, CASE WHEN i.large_object IS NULL THEN i.size ELSE dbos.large_object_size(i.inode) END AS size,
+		dbos.file_time(i.created) AS created_at,
 		CASE e.kind WHEN 4 THEN dbos.directory_modified(i.inode) ELSE dbos.file_time(i.modified) END AS modified_at,
 		dbos.file_time(i.accessed) AS accessed_at,
 		CASE e.kind WHEN 4 THEN dbos.directory_links(i.inode) ELSE i.link_count END AS link_count,

@@ -44,8 +44,10 @@
 #include "utils/snapmgr.h"
 
 #include "names.h"
+#include "visible.h"
 
 PG_FUNCTION_INFO_V1(dbos_adopt_large_object);
+PG_FUNCTION_INFO_V1(dbos_large_object_size);
 
 static object_access_hook_type next_hook = NULL;
 
@@ -236,4 +238,19 @@ dbos_adopt_large_object(PG_FUNCTION_ARGS)
 	dbos_view_end();
 	dbos_changed();
 	PG_RETURN_VOID();
+}
+
+/* ---- telling ---- */
+
+/* dbos.large_object_size(inode bigint): for dbos.files; not of what that does not show. */
+Datum
+dbos_large_object_size(PG_FUNCTION_ARGS)
+{
+	int64		number = PG_GETARG_INT64(0);
+	Snapshot	snapshot = GetActiveSnapshot();
+	DbosInode	inode;
+
+	if (!dbos_inode_shown(number, snapshot) || !dbos_inode_read(number, snapshot, FOREVER, &inode) || !dbos_is_large_object(&inode))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(dbos_inode_size(&inode, snapshot));
 }

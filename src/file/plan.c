@@ -132,6 +132,22 @@ make_path(PlannerInfo *root, RelOptInfo *rel, IndexOptInfo *index, List *clauses
 
 /* ---- by size ---- */
 
+/*
+ * CASE WHEN large_object IS NULL THEN size ELSE ... END is the size, as dbos.files has it: a file that is a
+ * large object is of the highest class, whatever its size.
+ */
+static Node *
+size_if_known(CaseExpr *expression, RelOptInfo *rel)
+{
+	CaseWhen   *when = linitial_node(CaseWhen, expression->args);
+	NullTest   *test = (NullTest *) when->expr;
+
+	if (expression->arg == NULL && list_length(expression->args) == 1 && IsA(test, NullTest) && test->nulltesttype == IS_NULL &&
+		IsA(test->arg, Var) && ((Var *) test->arg)->varno == rel->relid && ((Var *) test->arg)->varattno == INODE_LARGE_OBJECT + 1)
+		return (Node *) when->result;
+	return (Node *) expression;
+}
+
 static bool
 is_size(Node *node, RelOptInfo *rel)
 {
@@ -143,6 +159,8 @@ is_size(Node *node, RelOptInfo *rel)
 			return false;
 		node = linitial(cast->args);
 	}
+	if (IsA(node, CaseExpr))
+		node = size_if_known((CaseExpr *) node, rel);
 	return IsA(node, Var) && ((Var *) node)->varno == rel->relid && ((Var *) node)->varlevelsup == 0 &&
 		((Var *) node)->varattno == INODE_SIZE + 1;
 }

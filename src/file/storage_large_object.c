@@ -155,8 +155,6 @@ object_write(DbosInode *inode, int64 old_size, int64 start, const char *from, in
 
 	check_size(start + length);
 	demand_object(inode);
-	if (length == 0 && start > old_size)
-		inv_truncate(&object, start);
 	while (length > 0)
 	{
 		int			piece = (int) Min(length, PIECE);

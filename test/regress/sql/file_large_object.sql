@@ -294,6 +294,22 @@ SELECT dbos.read_text('/lo_shared/adopted');
 SELECT dbos.read_text('/lo_shared/given');
 SELECT public.raised(format('SELECT lo_get(%s)', :given));
 SELECT dbos.read_text('/lo_shared/adopted');
+-- The size that dbos.files shows is the object's, and no other's.
+SELECT lo_put(public.object_of('/lo/sparse'), 30000000, repeat('x', 1000)::bytea);
+SELECT path, size, storage FROM dbos.files WHERE path IN ('/lo/sparse', '/lo/chunk', '/lo/chunk/f', '/lo/chunk/empty', '/lo_shared/given') ORDER BY path;
+SELECT path, size FROM dbos.files WHERE path LIKE '/lo/%' AND size > 3e7;
+SELECT inode AS sparse FROM dbos.stat('/lo/sparse') \gset
+SELECT inode AS chunk FROM dbos.stat('/lo/chunk/f') \gset
+SELECT dbos.large_object_size(:sparse), dbos.large_object_size(:chunk), dbos.large_object_size(-1);
+SELECT dbos.chmod('/lo/', '0700');
+\c - regress_lo_eve
+SELECT dbos.large_object_size(:sparse);
+SELECT count(*) FROM dbos.files WHERE path LIKE '/lo/%' AND size > 3e7;
+\c - regress_lo_ann
+SELECT lo_put(public.object_of('/lo/sparse'), 40000000, 'x');
+SELECT dbos.truncate_file('/lo/sparse', 1000);
+\c - postgres
+SELECT dbos.large_object_size(:sparse);
 -- Usage counts what dbos has written: the sums and the rows agree, whatever lo_* clients do.
 \c - postgres
 SELECT sum(c.file_bytes) = (SELECT sum(i.size) FROM dbos.inode i WHERE i.owner = 'regress_lo_ann'::regrole AND i.died = 2147483647 AND i.mode & 61440 <> 16384) AS counted
