@@ -57,9 +57,15 @@ CREATE FUNCTION dbos.remove_xattr(path text, name text) RETURNS void
 COMMENT ON FUNCTION dbos.remove_xattr(text, text) IS
 	'takes an extended attribute from a file. Example: SELECT dbos.remove_xattr(''/note'', ''user.language'');';
 
+CREATE FUNCTION dbos.remove(path text, recursive boolean DEFAULT false) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_remove_sql';
+COMMENT ON FUNCTION dbos.remove(text, boolean) IS
+	'removes a file or an empty directory; with recursive also all that is in it, or, with an error, nothing. Example: SELECT dbos.remove(''/data/2026'', recursive => true);';
+
 REVOKE ALL ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
 	dbos.set_times(text, bigint, bigint), dbos.file_times(text), dbos.set_xattr(text, text, bytea), dbos.get_xattr(text, text),
-	dbos.list_xattr(text), dbos.remove_xattr(text, text) FROM PUBLIC;
+	dbos.list_xattr(text), dbos.remove_xattr(text, text), dbos.remove(text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
-	dbos.set_times(text, bigint, bigint), dbos.set_xattr(text, text, bytea), dbos.remove_xattr(text, text) TO dbos_user, dbos_admin;
+	dbos.set_times(text, bigint, bigint), dbos.set_xattr(text, text, bytea), dbos.remove_xattr(text, text),
+	dbos.remove(text, boolean) TO dbos_user, dbos_admin;
 GRANT EXECUTE ON FUNCTION dbos.file_times(text), dbos.get_xattr(text, text), dbos.list_xattr(text) TO dbos_user, dbos_monitor, dbos_admin;

@@ -62,10 +62,16 @@ dbos_file_demand(const DbosInode *inode, int want, text *path)
 }
 
 /* To make, remove or rename a name; child: the inode that it is of, or NULL. */
+bool
+dbos_directory_allows_change(const DbosInode *directory, const DbosInode *child)
+{
+	return dbos_file_allows(directory, MAY_WRITE | MAY_EXECUTE) &&
+		(child == NULL || (directory->mode & S_ISVTX) == 0 || dbos_file_owned(child) || dbos_file_owned(directory));
+}
+
 void
 dbos_directory_demand_change(const DbosInode *directory, const DbosInode *child, text *path)
 {
-	dbos_file_demand(directory, MAY_WRITE | MAY_EXECUTE, path);
-	if (child != NULL && (directory->mode & S_ISVTX) != 0 && !dbos_file_owned(child) && !dbos_file_owned(directory))
+	if (!dbos_directory_allows_change(directory, child))
 		dbos_file_denied(path);
 }

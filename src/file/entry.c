@@ -289,6 +289,17 @@ dbos_directories_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot
 	dbos_scan_begin(&scan->scan, &scan->table, 2, snapshot, &key, 1, false);
 }
 
+/* The same from that name on, which need not be there. */
+void
+dbos_entry_scan_begin_from(DbosEntryScan *scan, int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch)
+{
+	Datum		key[2] = {Int64GetDatum(parent), PointerGetDatum(name_datum(name))};
+
+	scan->at_epoch = at_epoch;
+	dbos_table_open(&scan->table, TABLE_ENTRY, AccessShareLock);
+	dbos_scan_begin(&scan->scan, &scan->table, 0, snapshot, key, 2, true);
+}
+
 void
 dbos_parents_scan_begin(DbosEntryScan *scan, int64 child, Snapshot snapshot, int32 at_epoch)
 {

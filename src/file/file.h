@@ -228,6 +228,7 @@ extern bool dbos_entry_await(int64 parent, DbosName name);
 extern bool dbos_directory_used(int64 directory);
 extern void dbos_entry_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch);
 extern void dbos_directories_scan_begin(DbosEntryScan *scan, int64 parent, Snapshot snapshot, int32 at_epoch);
+extern void dbos_entry_scan_begin_from(DbosEntryScan *scan, int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch);
 extern void dbos_parents_scan_begin(DbosEntryScan *scan, int64 child, Snapshot snapshot, int32 at_epoch);
 extern bool dbos_entry_scan_next(DbosEntryScan *scan, DbosEntry *entry);
 extern void dbos_entry_scan_end(DbosEntryScan *scan);
@@ -249,6 +250,7 @@ typedef struct DbosUsage
 extern void dbos_usage_add(const DbosUsage *change);
 extern void dbos_usage_of(int64 directory, Snapshot snapshot, DbosUsage *sum);
 extern void dbos_usage_inherit(int64 directory, int64 parent);
+extern void dbos_usage_inherit_all(int64 *directories, int count, int64 heir);
 extern void dbos_usage_install(void);
 
 /* ---- quota.c: how much a directory or a role may have ---- */
@@ -418,6 +420,7 @@ extern bool dbos_file_superuser(void);
 extern bool dbos_file_owned(const DbosInode *inode);
 extern bool dbos_file_allows(const DbosInode *inode, int want);
 extern void dbos_file_demand(const DbosInode *inode, int want, text *path);
+extern bool dbos_directory_allows_change(const DbosInode *directory, const DbosInode *child);
 extern void dbos_directory_demand_change(const DbosInode *directory, const DbosInode *child, text *path);
 
 /* ---- errors.c ---- */

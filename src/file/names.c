@@ -25,8 +25,9 @@
 
 /* ---- usage ---- */
 
-static void
-charge_name(int64 directory, const DbosInode *inode, int sign)
+/* That the directory has a name of the inode more, or less. */
+void
+dbos_usage_charge_name(int64 directory, const DbosInode *inode, int sign)
 {
 	bool		is_directory = S_ISDIR(inode->mode);
 	DbosUsage	usage = {
@@ -199,7 +200,7 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 	if (content != NULL && inode->storage != STORAGE_INLINE && inode->storage != STORAGE_ADOPTED)
 		dbos_storage_of(inode)->write(inode, 0, 0, content->bytes, content->length, *snapshot);
 	check_directory_remains(path);
-	charge_name(path->directory.number, inode, 1);
+	dbos_usage_charge_name(path->directory.number, inode, 1);
 	charge_inode(path->directory.number, inode, 1);
 	path->found = true;
 	dbos_changed();
@@ -246,7 +247,7 @@ link_once(text *given, text *new_given, Snapshot *snapshot)
 		check_new(&to);
 	}
 	check_directory_remains(&to);
-	charge_name(to.directory.number, &from.inode, 1);
+	dbos_usage_charge_name(to.directory.number, &from.inode, 1);
 	return true;
 }
 
@@ -264,8 +265,8 @@ dbos_link(text *given, text *new_given)
 /* ---- removing ---- */
 
 /* One name of the inode was removed; with the last one it goes, and its content. */
-static void
-drop_name(int64 directory, int64 number, Snapshot *snapshot)
+void
+dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot)
 {
 	DbosInode	inode;
 	bool		last;
@@ -290,7 +291,7 @@ drop_name(int64 directory, int64 number, Snapshot *snapshot)
 		dbos_conflict();
 		*snapshot = dbos_view_renew();
 	}
-	charge_name(directory, &inode, -1);
+	dbos_usage_charge_name(directory, &inode, -1);
 	if (!last)
 		return;
 	charge_inode(directory, &inode, -1);
@@ -318,7 +319,7 @@ drop_directory(DbosPath *path, Snapshot *snapshot)
 	dbos_changed();
 	if (dbos_directory_used(path->inode.number))
 		dbos_not_empty(path->given);
-	charge_name(path->directory.number, &path->inode, -1);
+	dbos_usage_charge_name(path->directory.number, &path->inode, -1);
 	dbos_usage_inherit(path->inode.number, path->directory.number);
 }
 
@@ -334,7 +335,7 @@ dbos_node_unlink(DbosPath *path, Snapshot *snapshot)
 		dbos_conflict();
 		return false;
 	}
-	drop_name(path->directory.number, path->inode.number, snapshot);
+	dbos_name_drop(path->directory.number, path->inode.number, snapshot);
 	return true;
 }
 
@@ -358,30 +359,44 @@ dbos_unlink(text *given)
 	dbos_changed();
 }
 
+/* A directory that was found may be removed by its name. */
+void
+dbos_directory_demand_removal(const DbosPath *path)
+{
+	if (path->name.length == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("cannot remove directory \"%s\"", text_to_cstring(path->given)),
+				errdetail("Neither the root nor what a dot names can be removed."));
+	dbos_directory_demand_change(&path->directory, &path->inode, path->given);
+}
+
+/* Removes an empty directory that was found; false: somebody else has changed it; find it again. */
+bool
+dbos_node_rmdir(DbosPath *path, Snapshot *snapshot)
+{
+	if (!S_ISDIR(path->inode.mode))
+		dbos_not_a_directory(path->given);
+	dbos_directory_demand_removal(path);
+	/* Told before anything is done, where it can be. */
+	if (dbos_directory_used(path->inode.number))
+		dbos_not_empty(path->given);
+	if (!dbos_entry_delete(&path->entry, *snapshot))
+	{
+		dbos_conflict();
+		return false;
+	}
+	drop_directory(path, snapshot);
+	return true;
+}
+
 static bool
 rmdir_once(text *given, Snapshot *snapshot)
 {
 	DbosPath	path;
 
 	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &path);
-	if (!S_ISDIR(path.inode.mode))
-		dbos_not_a_directory(given);
-	if (path.name.length == 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("cannot remove directory \"%s\"", text_to_cstring(given)),
-				errdetail("Neither the root nor what a dot names can be removed."));
-	dbos_directory_demand_change(&path.directory, &path.inode, given);
-	/* Told before anything is done, where it can be. */
-	if (dbos_directory_used(path.inode.number))
-		dbos_not_empty(given);
-	if (!dbos_entry_delete(&path.entry, *snapshot))
-	{
-		dbos_conflict();
-		return false;
-	}
-	drop_directory(&path, snapshot);
-	return true;
+	return dbos_node_rmdir(&path, snapshot);
 }
 
 void
@@ -475,7 +490,7 @@ drop_replaced(DbosPath *to, Snapshot *snapshot)
 	if (!dbos_entry_delete(&to->entry, *snapshot))
 		return false;
 	if (!S_ISDIR(to->inode.mode))
-		drop_name(to->directory.number, to->inode.number, snapshot);
+		dbos_name_drop(to->directory.number, to->inode.number, snapshot);
 	else
 		drop_directory(to, snapshot);
 	dbos_changed();
@@ -529,8 +544,8 @@ rename_once(text *given, text *new_given, Snapshot *snapshot)
 	dbos_changed();
 	if (moves)
 		check_directory_remains(&to);
-	charge_name(from.directory.number, &from.inode, -1);
-	charge_name(to.directory.number, &from.inode, 1);
+	dbos_usage_charge_name(from.directory.number, &from.inode, -1);
+	dbos_usage_charge_name(to.directory.number, &from.inode, 1);
 	if (moves && S_ISDIR(from.inode.mode))
 		dbos_quota_moved(from.inode.number);
 	return true;

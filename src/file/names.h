@@ -16,10 +16,15 @@
 extern void dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode);
 extern bool dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot);
 extern bool dbos_node_unlink(DbosPath *path, Snapshot *snapshot);
+extern bool dbos_node_rmdir(DbosPath *path, Snapshot *snapshot);
+extern void dbos_directory_demand_removal(const DbosPath *path);
+extern void dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot);
 extern void dbos_link(text *given, text *new_given);
 extern void dbos_unlink(text *given);
 extern void dbos_rmdir(text *given);
+extern void dbos_remove(text *given, bool recursive);
 extern void dbos_rename(text *given, text *new_given);
+extern void dbos_usage_charge_name(int64 directory, const DbosInode *inode, int sign);
 extern void dbos_usage_charge(const DbosInode *inode, int64 bytes);
 extern void dbos_usage_hand_over(const DbosInode *inode, Oid from);
 extern const char *dbos_kind_name(int32 mode);

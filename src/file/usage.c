@@ -299,28 +299,28 @@ dbos_usage_of(int64 directory, Snapshot snapshot, DbosUsage *sum)
 
 typedef struct Inheritance
 {
-	int64		directory;
-	List	   *shares;			/* DbosUsage, one for each owner */
+	const int64 *directories;	/* in the order of their numbers */
+	int			count;
+	List	   *shares;			/* of these and their owners; of one there may be more than one */
 } Inheritance;
+
+static int
+compare_numbers(const void *left, const void *right)
+{
+	int64		a = *(const int64 *) left;
+	int64		b = *(const int64 *) right;
+
+	return a < b ? -1 : a > b;
+}
 
 static void
 add_share(void *arg, const DbosUsage *change)
 {
 	Inheritance *inheritance = arg;
 	DbosUsage  *share;
-	ListCell   *cell;
 
-	if (change->directory != inheritance->directory)
+	if (bsearch(&change->directory, inheritance->directories, inheritance->count, sizeof(int64), compare_numbers) == NULL)
 		return;
-	foreach(cell, inheritance->shares)
-	{
-		share = lfirst(cell);
-		if (share->owner == change->owner)
-		{
-			dbos_usage_sum(share, change);
-			return;
-		}
-	}
 	share = palloc(sizeof(DbosUsage));
 	*share = *change;
 	inheritance->shares = lappend(inheritance->shares, share);
@@ -328,25 +328,27 @@ add_share(void *arg, const DbosUsage *change)
 
 /*
  * An inode is counted where it was made, and less where it is removed: what a directory counts of those that were
- * renamed in between is its parent's when it goes, so that the sums of the owners stay right.  Nobody
- * else changes what a directory has once it is empty and its inode is deleted by us.
+ * renamed in between is another's when it goes, so that the sums of the owners stay right.  Nobody
+ * else changes what directories have once they are empty and their inodes are deleted by us.
  */
 void
-dbos_usage_inherit(int64 directory, int64 parent)
+dbos_usage_inherit_all(int64 *directories, int count, int64 heir)
 {
-	Inheritance inheritance = {.directory = directory};
+	Inheritance inheritance = {directories, count};
 	ListCell   *cell;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	dbos_usage_rows(directory, GetActiveSnapshot(), add_share, &inheritance);
-	PopActiveSnapshot();
+	qsort(directories, count, sizeof(int64), compare_numbers);
 	dbos_usage_pending(add_share, &inheritance);
+	PushActiveSnapshot(GetLatestSnapshot());
+	for (int i = 0; i < count; i++)
+		dbos_usage_rows(directories[i], GetActiveSnapshot(), add_share, &inheritance);
+	PopActiveSnapshot();
 	foreach(cell, inheritance.shares)
 	{
 		DbosUsage  *share = lfirst(cell);
-		DbosUsage	gain = {.directory = parent, .owner = share->owner, .files = share->files, .file_bytes = share->file_bytes};
+		DbosUsage	gain = {.directory = heir, .owner = share->owner, .files = share->files, .file_bytes = share->file_bytes};
 		/* A row of its own in any case, by which the background finds that the directory is gone. */
-		DbosUsage	loss = {.directory = directory, .owner = share->owner, .files = -share->files, .file_bytes = -share->file_bytes};
+		DbosUsage	loss = {.directory = share->directory, .owner = share->owner, .files = -share->files, .file_bytes = -share->file_bytes};
 
 		/* In that order: no quota sees it twice. */
 		dbos_usage_add(&loss);
@@ -355,4 +357,10 @@ dbos_usage_inherit(int64 directory, int64 parent)
 	}
 	list_free_deep(inheritance.shares);
 	dbos_quota_removed(directory);
+}
+
+void
+dbos_usage_inherit(int64 directory, int64 parent)
+{
+	dbos_usage_inherit_all(&directory, 1, parent);
 }

@@ -177,3 +177,6 @@ ROLLBACK;
 BEGIN READ ONLY;
 SELECT dbos.touch('/regress_fa/file');
 ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT dbos.remove('/regress_fa', true);
+DROP ROLE regress_fa_owner, regress_fa_member, regress_fa_group, regress_fa_grouped, regress_fa_other, regress_fa_admin;

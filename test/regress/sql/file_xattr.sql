@@ -78,7 +78,7 @@ SELECT inode AS directory FROM dbos.stat('/regress_fx/directory') \gset
 CREATE FUNCTION pg_temp.versions(bigint) RETURNS TABLE (name text, value text, ended boolean) LANGUAGE sql AS
 	'SELECT encode(name, ''escape''), encode(value, ''escape''), died < 2147483647 FROM dbos.xattr WHERE inode = $1 ORDER BY xattr.name, died';
 SELECT * FROM pg_temp.versions(:inode);
-INSERT INTO dbos.snapshot SELECT 'regress_fx', last_value, 1, 0, 'regress_fx_owner', now() FROM dbos.file_epoch;
+INSERT INTO dbos.snapshot (name, epoch, root, container_id, owner, created_at, path) SELECT 'regress_fx', last_value, 1, 0, 'regress_fx_owner', now(), '/' FROM dbos.file_epoch;
 SELECT count(nextval('dbos.file_epoch')) FROM generate_series(1, 2);
 SELECT dbos.set_xattr('/regress_fx/moved', 'user.a', 'after'), dbos.set_xattr('/regress_fx/moved', 'user.a', 'after that'),
 	dbos.set_xattr('/regress_fx/moved', 'user.new', 'new'), dbos.remove_xattr('/regress_fx/moved', 'trusted.a');
@@ -103,3 +103,6 @@ SELECT dbos.enter_container('regress_fx');
 SELECT dbos.set_xattr('/', 'user.a', 'root'), dbos.chmod('/', '0700');
 SELECT dbos.get_xattr('/', 'user.a') = 'root', mode FROM dbos.stat('/');
 ROLLBACK;
+RESET SESSION AUTHORIZATION;
+SELECT dbos.remove('/regress_fx', true);
+DROP ROLE regress_fx_owner, regress_fx_other, regress_fx_admin;
