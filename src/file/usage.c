@@ -356,7 +356,8 @@ dbos_usage_inherit_all(int64 *directories, int count, int64 heir)
 			dbos_usage_add(&gain);
 	}
 	list_free_deep(inheritance.shares);
-	dbos_quota_removed(directory);
+	for (int i = 0; i < count; i++)
+		dbos_quota_removed(directories[i]);
 }
 
 void
