@@ -89,7 +89,7 @@ CREATE VIEW dbos.files WITH (security_invoker) AS
 			CASE i.storage WHEN 'i' THEN 'inline' WHEN 'c' THEN 'chunk' ELSE 'large_object' END END AS storage,
 		i.group_role AS "group",
 		CASE e.kind WHEN 4 THEN dbos.directory_changed(i.inode) ELSE dbos.file_time(i.changed) END AS changed_at,
-		dbos.directory_path(e.parent) AS directory, dbos.entry_name(e.name) AS name
+		dbos.directory_path(e.parent) AS directory, dbos.entry_name(e.name) AS name, i.large_object
 	FROM dbos.directory_entry e JOIN dbos.inode i ON i.inode OPERATOR(pg_catalog.=) e.child
 	WHERE e.died OPERATOR(pg_catalog.=) 2147483647 AND i.died OPERATOR(pg_catalog.=) 2147483647 AND dbos.entry_visible(e.parent);
 COMMENT ON VIEW dbos.files IS

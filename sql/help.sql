@@ -9,6 +9,9 @@ CREATE VIEW dbos.help_entries AS
 					'current_task', 'list_capabilities', 'name_distance', 'help_entries']) THEN 'system'
 				WHEN e.name OPERATOR(pg_catalog.~) 'mailbox|message|topic|subscri|publish|^(send|receive|lease|extend_lease|release|acknowledge|requeue)'
 					THEN 'message'
+				WHEN e.name OPERATOR(pg_catalog.~) ('(^|_)files?($|_)|director|inode|entry_|^path_|xattr|quota|snapshot|large_object|^(import|export)_'
+					'|^(chmod|chown|copy|df|du|fold_usage|glob|lines|link|ls|mkdir|read_link|read_text|remove|rename|rmdir|set_times|stat|submit_import|symlink|touch|tree|unlink|write_at|write_text)$')
+					THEN 'file'
 				ELSE 'task' END AS room,
 		e.name, e.kind, e.signature,
 		pg_catalog.regexp_replace(e.comment, '\s*Example: .*$', '') AS about,
@@ -35,8 +38,9 @@ CREATE FUNCTION dbos.help(topic text DEFAULT NULL) RETURNS SETOF text
 		('system', 1, 'what dbos is here, whether it works, and how to start it'),
 		('task', 2, 'functions run in the background, exactly once'),
 		('message', 3, 'mailboxes and topics, exactly once'),
-		('container', 4, 'namespaces: what a session sees'),
-		('host', 5, 'the machine as tables')),
+		('file', 4, 'files in tables, each operation a part of your transaction'),
+		('container', 5, 'namespaces: what a session sees'),
+		('host', 6, 'the machine as tables')),
 	wanted AS (SELECT pg_catalog.lower(pg_catalog.regexp_replace(pg_catalog.btrim(topic), '^dbos\.|\(.*$', '', 'g')) AS name),
 	answer (place, name, step, line) AS (
 		SELECT 0, '', 0, 'dbos ' OPERATOR(pg_catalog.||) dbos.version() OPERATOR(pg_catalog.||) ': the operating system of the applications on this server'
