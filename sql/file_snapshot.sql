@@ -24,6 +24,10 @@ CREATE FUNCTION dbos.snapshot_stat(name text, path text, OUT inode bigint, OUT k
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_snapshot_stat';
 COMMENT ON FUNCTION dbos.snapshot_stat(text, text) IS
 	'what was known of a file when the snapshot was taken; of a directory without the times at which names came and went, which are known for now alone. Example: SELECT size, modified_at FROM dbos.snapshot_stat(''monday'', ''/data/note'');';
+CREATE FUNCTION dbos.snapshot_read_link(name text, path text) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_snapshot_read_link';
+COMMENT ON FUNCTION dbos.snapshot_read_link(text, text) IS
+	'target that a symbolic link had when the snapshot was taken. Example: SELECT dbos.snapshot_read_link(''monday'', ''/data/latest'');';
 CREATE FUNCTION dbos.restore_file(name text, path text, new_path text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_restore_file';
 COMMENT ON FUNCTION dbos.restore_file(text, text, text) IS
@@ -45,11 +49,12 @@ COMMENT ON FUNCTION dbos.reclaim_files() IS
 	'deletes at once what the background deletes in parts: versions that no snapshot shows any more, and chunks of 8 kB that no file has any more; returns how many. Example: SELECT * FROM dbos.reclaim_files();';
 
 REVOKE ALL ON FUNCTION dbos.snapshot(text, text), dbos.drop_snapshot(text), dbos.read_snapshot(text, text, bigint, bigint),
-	dbos.snapshot_ls(text, text), dbos.snapshot_stat(text, text), dbos.restore_file(text, text, text),
+	dbos.snapshot_ls(text, text), dbos.snapshot_stat(text, text), dbos.snapshot_read_link(text, text),
+	dbos.restore_file(text, text, text),
 	dbos.snapshot_visible(integer, integer, bigint, oid), dbos.reclaim_files() FROM PUBLIC;
 REVOKE ALL ON dbos.snapshots FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.snapshot(text, text), dbos.drop_snapshot(text), dbos.restore_file(text, text, text) TO dbos_user, dbos_admin;
 GRANT EXECUTE ON FUNCTION dbos.read_snapshot(text, text, bigint, bigint), dbos.snapshot_ls(text, text), dbos.snapshot_stat(text, text),
-	dbos.snapshot_visible(integer, integer, bigint, oid) TO dbos_user, dbos_monitor, dbos_admin;
+	dbos.snapshot_read_link(text, text), dbos.snapshot_visible(integer, integer, bigint, oid) TO dbos_user, dbos_monitor, dbos_admin;
 GRANT EXECUTE ON FUNCTION dbos.reclaim_files() TO dbos_admin;
 GRANT SELECT ON dbos.snapshots TO dbos_user, dbos_monitor, dbos_admin;

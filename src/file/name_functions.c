@@ -179,19 +179,24 @@ dbos_rmdir_sql(PG_FUNCTION_ARGS)
 
 /* ---- telling ---- */
 
+text *
+dbos_link_target(const DbosPath *path)
+{
+	if (!S_ISLNK(path->inode.mode))
+		ereport(ERROR,
+				errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				errmsg("\"%s\" is not a symbolic link", text_to_cstring(path->given)));
+	return dbos_name_text((DbosName) {path->inode.content, path->inode.content_length});
+}
+
 /* dbos.read_link(path text) → text */
 Datum
 dbos_read_link(PG_FUNCTION_ARGS)
 {
-	text	   *given = PG_GETARG_TEXT_PP(0);
 	DbosPath	path;
 
-	dbos_path_require(given, FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
-	if (!S_ISLNK(path.inode.mode))
-		ereport(ERROR,
-				errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				errmsg("\"%s\" is not a symbolic link", text_to_cstring(given)));
-	PG_RETURN_TEXT_P(dbos_name_text((DbosName) {path.inode.content, path.inode.content_length}));
+	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
+	PG_RETURN_TEXT_P(dbos_link_target(&path));
 }
 
 static const char *

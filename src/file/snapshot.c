@@ -37,6 +37,7 @@ PG_FUNCTION_INFO_V1(dbos_drop_snapshot);
 PG_FUNCTION_INFO_V1(dbos_read_snapshot);
 PG_FUNCTION_INFO_V1(dbos_snapshot_stat);
 PG_FUNCTION_INFO_V1(dbos_snapshot_ls);
+PG_FUNCTION_INFO_V1(dbos_snapshot_read_link);
 PG_FUNCTION_INFO_V1(dbos_snapshot_visible);
 PG_FUNCTION_INFO_V1(dbos_restore_file);
 
@@ -441,6 +442,19 @@ dbos_snapshot_ls(PG_FUNCTION_ARGS)
 	dbos_entry_scan_end(&scan);
 	dbos_view_end();
 	return (Datum) 0;
+}
+
+/* dbos.snapshot_read_link(name text, path text) → as dbos.read_link() */
+Datum
+dbos_snapshot_read_link(PG_FUNCTION_ARGS)
+{
+	FileSnapshot snapshot;
+	DbosPath	path;
+
+	find_snapshot(PG_GETARG_TEXT_PP(0), USE_SEEN, &snapshot);
+	find_in_snapshot(&snapshot, PG_GETARG_TEXT_PP(1), FOLLOW_NOT_LAST, begin_reading(&snapshot), &path);
+	dbos_view_end();
+	PG_RETURN_TEXT_P(dbos_link_target(&path));
 }
 
 /* dbos.snapshot_visible(container_id integer, epoch integer, root bigint, owner oid): for the view */
