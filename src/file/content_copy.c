@@ -41,6 +41,8 @@ dbos_content_copy(const DbosInode *from, int32 at_epoch, DbosInode *to, Snapshot
 	char	   *piece = palloc(Min(size, COPY_PIECE) + 1);
 	bool		done = true;
 
+	/* What cannot be read at all is told, also when it is empty. */
+	dbos_content_read(from, 0, piece, 0, source, at_epoch);
 	for (int64 at = 0; at < size && done; at += COPY_PIECE)
 	{
 		DbosContent content = {.how = WRITE_AT, .start = at, .bytes = piece, .length = Min(size - at, COPY_PIECE)};

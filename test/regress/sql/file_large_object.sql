@@ -310,11 +310,37 @@ SELECT lo_put(public.object_of('/lo/sparse'), 40000000, 'x');
 SELECT dbos.truncate_file('/lo/sparse', 1000);
 \c - postgres
 SELECT dbos.large_object_size(:sparse);
+-- ---- snapshots have no bytes of large objects, and say so ----
+\c - regress_lo_ann
+SELECT dbos.mkdir('/lo_snapshot', storage => 'large_object'), dbos.write_text('/lo_snapshot/own', 'before'), dbos.write_text('/lo_snapshot/empty', ''),
+	dbos.adopt_large_object(lo_from_bytea(0, 'before'), '/lo_snapshot/adopted');
+SELECT public.object_of('/lo_snapshot/own') AS own, public.object_of('/lo_snapshot/adopted') AS adopted \gset
+SELECT dbos.snapshot('/lo_snapshot', 'regress_lo') > 0 AS taken;
+SELECT public.raised($$SELECT dbos.read_snapshot('regress_lo', '/lo_snapshot/own')$$) LIKE '0A000: cannot read inode % in a snapshot: its content is large object N.%' AS raised;
+SELECT dbos.write_text('/lo_snapshot/own', 'written later'), dbos.write_text('/lo_snapshot/adopted', 'written later'), lo_put(:adopted, 0, 'changed by lo_put');
+SELECT name, size FROM dbos.snapshot_ls('regress_lo', '/lo_snapshot') ORDER BY name;
+SELECT size, storage FROM dbos.snapshot_stat('regress_lo', '/lo_snapshot/own');
+SELECT public.raised(format('SELECT dbos.read_snapshot(''regress_lo'', %L)', '/lo_snapshot/' || f)) LIKE '0A000: %' AS read,
+	public.raised(format('SELECT dbos.restore_file(''regress_lo'', %L, %L)', '/lo_snapshot/' || f, d)) LIKE '0A000: %' AS restored
+FROM unnest('{own,empty,adopted}'::text[]) f, unnest('{/lo/chunk/restored,/lo/restored,/lo_snapshot/own}'::text[]) d;
+SELECT dbos.read_text('/lo_snapshot/own'), dbos.read_text('/lo_snapshot/adopted');
+-- Unlinked, adopted again, and in a second snapshot.
+SELECT dbos.unlink('/lo_snapshot/adopted'), dbos.adopt_large_object(:adopted, '/lo_snapshot/again'), dbos.unlink('/lo_snapshot/own');
+SELECT dbos.snapshot('/lo_snapshot', 'regress_lo_second') > 0 AS taken;
+SELECT dbos.unlink('/lo_snapshot/again'), dbos.adopt_large_object(:adopted, '/lo_snapshot/adopted');
+SELECT name, size FROM dbos.snapshot_ls('regress_lo', '/lo_snapshot') ORDER BY name;
+SELECT name, size FROM dbos.snapshot_ls('regress_lo_second', '/lo_snapshot') ORDER BY name;
+SELECT public.raised(format('SELECT lo_get(%s)', :own));
+SELECT public.raised($$SELECT dbos.read_snapshot('regress_lo', '/lo_snapshot/own')$$) LIKE '0A000: %' AS raised;
+SELECT dbos.read_text('/lo_snapshot/adopted');
+SELECT dbos.unlink('/lo_snapshot/adopted'), lo_unlink(:adopted);
+SELECT dbos.drop_snapshot('regress_lo'), dbos.drop_snapshot('regress_lo_second');
+
 -- Usage counts what dbos has written: the sums and the rows agree, whatever lo_* clients do.
 \c - postgres
 SELECT sum(c.file_bytes) = (SELECT sum(i.size) FROM dbos.inode i WHERE i.owner = 'regress_lo_ann'::regrole AND i.died = 2147483647 AND i.mode & 61440 <> 16384) AS counted
 FROM (SELECT owner, file_bytes FROM dbos.directory_change UNION ALL SELECT owner, file_bytes FROM dbos.directory_usage) c WHERE c.owner = 'regress_lo_ann'::regrole;
 -- No file's own object is left without it, none is missing.
 SELECT count(*) FROM pg_largeobject_metadata m WHERE lomowner = 'regress_lo_ann'::regrole AND NOT EXISTS (SELECT FROM dbos.inode i WHERE i.large_object = m.oid);
-SELECT count(*) FROM dbos.inode i WHERE i.large_object IS NOT NULL AND NOT EXISTS (SELECT FROM pg_largeobject_metadata m WHERE i.large_object = m.oid);
+SELECT count(*) FROM dbos.inode i WHERE i.large_object IS NOT NULL AND i.died = 2147483647 AND NOT EXISTS (SELECT FROM pg_largeobject_metadata m WHERE i.large_object = m.oid);
 DROP FUNCTION public.object_of(text), public.raised(text);

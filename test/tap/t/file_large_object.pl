@@ -144,6 +144,16 @@ $first->query_safe('COMMIT');
 $first->quit;
 $second->quit;
 
+# ---- files of the host ----
+
+$node->safe_psql('original', qq{
+SELECT lo_export(large_object, '$folder/exported') FROM dbos.inode WHERE inode = (dbos.stat('/lo/own')).inode;
+SELECT dbos.import_file('$folder/exported', '/lo/imported'),
+	dbos.import_file('$folder/exported', '/lo/other'), dbos.write_text('/lo/empty', 'not any more')});
+is($node->safe_psql('original', q{SELECT bool_and(s.storage = 'large_object' AND s.size = 3000003 AND dbos.read_file(p) = dbos.read_file('/lo/own'))
+	FROM unnest('{/lo/imported,/lo/other}'::text[]) p, dbos.stat(p) s}), 't', 'imported, and imported into an adopted one, it has the same bytes');
+is($node->safe_psql('original', q{SELECT length(lo_get(70002)) = 3000003 AND lo_get(70002) = dbos.read_file('/lo/own')}), 't', 'which are the adopted object\'s');
+
 # ---- removed by a session that has not loaded the library ----
 
 $node->safe_psql('original', q{SET SESSION AUTHORIZATION ann; SELECT dbos.write_text('/lo/lost', 'lost'), dbos.adopt_large_object(lo_from_bytea(70003, 'lost'), '/lo/lost_too')});
@@ -180,6 +190,6 @@ $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'dbos'");
 $node->restart;
 is($node->safe_psql('postgres', "SELECT lo_unlink(lo_from_bytea(0, 'x'))"), '1', 'in a database without the extension a large object is as ever');
 $node->safe_psql('original', 'SET client_min_messages = warning; DROP EXTENSION dbos');
-is($node->safe_psql('original', 'SELECT lo_unlink(70001), count(*) FROM pg_largeobject_metadata'), '1|7', 'when it is dropped the objects remain, and nobody refuses to drop them');
+is($node->safe_psql('original', 'SELECT lo_unlink(70001), count(*) FROM pg_largeobject_metadata'), '1|8', 'when it is dropped the objects remain, and nobody refuses to drop them');
 $node->stop;
 done_testing();
