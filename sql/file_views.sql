@@ -95,12 +95,24 @@ CREATE VIEW dbos.files WITH (security_invoker) AS
 COMMENT ON VIEW dbos.files IS
 	'a row for each name of a file, directory or symbolic link that a listing of all directories would come upon. Example: SELECT path FROM dbos.files WHERE path LIKE ''/data/%'' AND accessed_at > now() - interval ''24 hours'' AND size > 1e9;';
 
+CREATE FUNCTION dbos.tree(path text DEFAULT '/', OUT path text, OUT depth integer, OUT name text, OUT kind text, OUT mode integer, OUT owner regrole,
+	OUT "group" regrole, OUT size bigint, OUT modified_at timestamptz, OUT inode bigint) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'dbos_tree';
+COMMENT ON FUNCTION dbos.tree(text) IS
+	'what is at a path and below it, each directory before what is in it; without what is in those that you may not read and search. Example: SELECT path, kind, size FROM dbos.tree(''/data'') WHERE name ~ ''^a.*z$'';';
+CREATE FUNCTION dbos.glob(pattern text, OUT path text, OUT name text, OUT kind text, OUT mode integer, OUT owner regrole, OUT "group" regrole,
+	OUT size bigint, OUT modified_at timestamptz, OUT inode bigint) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'dbos_glob';
+COMMENT ON FUNCTION dbos.glob(text) IS
+	'paths that match a pattern of the shell: * and ? and [a-z] within a name, ** for any number of directories. Example: SELECT path, size FROM dbos.glob(''/data/**/*.csv'');';
+
 REVOKE ALL ON FUNCTION dbos.file_planner(internal), dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
 	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
-	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text) FROM PUBLIC;
+	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text), dbos.tree(text), dbos.glob(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
 	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
-	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text) TO dbos_user, dbos_monitor, dbos_admin;
+	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text),
+	dbos.tree(text), dbos.glob(text) TO dbos_user, dbos_monitor, dbos_admin;
 GRANT SELECT ON dbos.files TO dbos_user, dbos_monitor, dbos_admin;

@@ -23,8 +23,8 @@ name_datum(DbosName name)
 }
 
 /* name points into the slot's row. */
-static void
-fill(DbosTable *table, DbosEntry *entry)
+void
+dbos_entry_fill(DbosTable *table, DbosEntry *entry)
 {
 	bytea	   *name;
 
@@ -72,7 +72,7 @@ dbos_entry_find(int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch, 
 	}
 	if (found)
 	{
-		fill(&table, entry);
+		dbos_entry_fill(&table, entry);
 		entry->name = name;
 	}
 	dbos_table_close(&table);
@@ -316,7 +316,7 @@ dbos_entry_scan_next(DbosEntryScan *scan, DbosEntry *entry)
 {
 	while (dbos_scan_next(&scan->scan))
 	{
-		fill(&scan->table, entry);
+		dbos_entry_fill(&scan->table, entry);
 		if (scan->at_epoch == FOREVER ? entry->died == FOREVER : entry->born <= scan->at_epoch && entry->died > scan->at_epoch)
 			return true;
 	}

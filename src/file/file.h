@@ -211,6 +211,7 @@ typedef struct DbosEntryScan
 	int32		at_epoch;
 } DbosEntryScan;
 
+extern void dbos_entry_fill(DbosTable *table, DbosEntry *entry);
 extern bool dbos_entry_find(int64 parent, DbosName name, Snapshot snapshot, int32 at_epoch, DbosEntry *entry);
 extern bool dbos_entry_insert(DbosEntry *entry);
 extern void dbos_entries_insert(DbosEntry *entries, int count);
@@ -369,6 +370,9 @@ extern void dbos_extent_cut(DbosExtent *extent, int64 start, int64 end, Snapshot
 
 /* ---- name.c: names are bytes; text where it can be ---- */
 
+#define DBOS_NAME_ESCAPE_LENGTH 4
+
+extern bool dbos_name_escape_at(const char *at, const char *end, unsigned char *byte);
 extern text *dbos_name_text(DbosName name);
 extern DbosName dbos_path_bytes(text *path);
 

@@ -16,17 +16,15 @@
 
 #include "file.h"
 
-#define ESCAPE_LENGTH 4
-
 /* Whether an escape begins here: \134, or \200 to \377. */
-static bool
-escape_at(const char *at, const char *end, unsigned char *byte)
+bool
+dbos_name_escape_at(const char *at, const char *end, unsigned char *byte)
 {
 	int			value = 0;
 
-	if (end - at < ESCAPE_LENGTH || at[0] != '\\')
+	if (end - at < DBOS_NAME_ESCAPE_LENGTH || at[0] != '\\')
 		return false;
-	for (int i = 1; i < ESCAPE_LENGTH; i++)
+	for (int i = 1; i < DBOS_NAME_ESCAPE_LENGTH; i++)
 	{
 		if (at[i] < '0' || at[i] > '7')
 			return false;
@@ -43,7 +41,7 @@ dbos_name_text(DbosName name)
 {
 	const char *at = name.bytes;
 	const char *end = at + name.length;
-	text	   *result = palloc(VARHDRSZ + (Size) name.length * ESCAPE_LENGTH + 1);
+	text	   *result = palloc(VARHDRSZ + (Size) name.length * DBOS_NAME_ESCAPE_LENGTH + 1);
 	char	   *to = VARDATA(result);
 
 	while (at < end)
@@ -51,7 +49,7 @@ dbos_name_text(DbosName name)
 		unsigned char ignored;
 		int			length = IS_HIGHBIT_SET(*at) ? pg_encoding_mblen(GetDatabaseEncoding(), at) : 1;
 
-		if (escape_at(at, end, &ignored) || length > end - at ||
+		if (dbos_name_escape_at(at, end, &ignored) || length > end - at ||
 			(IS_HIGHBIT_SET(*at) && pg_encoding_verifymbstr(GetDatabaseEncoding(), at, length) != length))
 		{
 			to += sprintf(to, "\\%03o", (unsigned char) *at);
@@ -79,10 +77,10 @@ dbos_path_bytes(text *path)
 	{
 		unsigned char byte;
 
-		if (escape_at(at, end, &byte))
+		if (dbos_name_escape_at(at, end, &byte))
 		{
 			bytes[result.length++] = (char) byte;
-			at += ESCAPE_LENGTH;
+			at += DBOS_NAME_ESCAPE_LENGTH;
 		}
 		else
 			bytes[result.length++] = *at++;

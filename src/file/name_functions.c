@@ -275,6 +275,26 @@ dbos_ls_values(DbosName name, const DbosInode *inode, Datum *values)
 	values[7] = Int64GetDatum(inode->number);
 }
 
+/*
+ * Of a name and its inode: name, kind, mode, owner, group, size, modified_at, inode.  inode is NULL where
+ * its directory may not be searched: then only what the name itself says is told.
+ */
+void
+dbos_listing_values(const DbosEntry *entry, DbosInode *inode, Snapshot snapshot, Datum *values, bool *nulls)
+{
+	DbosInode	unknown = {.number = entry->child, .mode = entry->kind << 12};
+
+	memset(nulls, inode == NULL, sizeof(bool) * LS_COLUMNS);
+	nulls[0] = nulls[1] = nulls[7] = false;
+	if (inode != NULL)
+	{
+		if (S_ISDIR(inode->mode))
+			dbos_directory_complete(inode, snapshot);
+		inode->size = dbos_inode_size(inode, snapshot);
+	}
+	dbos_ls_values(entry->name, inode == NULL ? &unknown : inode, values);
+}
+
 /* dbos.ls(path text) → names in a directory, or the file itself */
 Datum
 dbos_ls(PG_FUNCTION_ARGS)
@@ -285,6 +305,9 @@ dbos_ls(PG_FUNCTION_ARGS)
 	DbosEntryScan scan;
 	DbosEntry	entry;
 	DbosPath	path;
+	MemoryContext row;
+	MemoryContext old;
+	bool		searched;
 
 	InitMaterializedSRF(fcinfo, 0);
 	result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -292,19 +315,24 @@ dbos_ls(PG_FUNCTION_ARGS)
 	if (!S_ISDIR(path.inode.mode))
 		dbos_not_a_directory(given);
 	dbos_file_demand(&path.inode, MAY_READ, given);
+	searched = dbos_file_allows(&path.inode, MAY_EXECUTE);
 	dbos_entry_scan_begin(&scan, path.inode.number, snapshot, FOREVER);
+	row = AllocSetContextCreate(CurrentMemoryContext, "dbos ls", ALLOCSET_DEFAULT_SIZES);
 	while (dbos_entry_scan_next(&scan, &entry))
 	{
 		DbosInode	inode;
 		Datum		values[LS_COLUMNS];
-		bool		nulls[LS_COLUMNS] = {0};
+		bool		nulls[LS_COLUMNS];
 
 		CHECK_FOR_INTERRUPTS();
-		if (!dbos_inode_read(entry.child, snapshot, FOREVER, &inode))
-			continue;
-		inode.size = dbos_inode_size(&inode, snapshot);
-		dbos_ls_values(entry.name, &inode, values);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextReset(row);
+		old = MemoryContextSwitchTo(row);
+		if (dbos_inode_read(entry.child, snapshot, FOREVER, &inode))
+		{
+			dbos_listing_values(&entry, searched ? &inode : NULL, snapshot, values, nulls);
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+		MemoryContextSwitchTo(old);
 	}
 	dbos_entry_scan_end(&scan);
 	return (Datum) 0;

@@ -37,6 +37,7 @@ extern const char *dbos_kind_name(int32 mode);
 extern void dbos_stat_values(const DbosInode *inode, Datum *values, bool *nulls);
 extern void dbos_ls_values(DbosName name, const DbosInode *inode, Datum *values);
 extern text *dbos_link_target(const DbosPath *path);
+extern void dbos_listing_values(const DbosEntry *entry, DbosInode *inode, Snapshot snapshot, Datum *values, bool *nulls);
 extern TupleDesc dbos_result_descriptor(FunctionCallInfo fcinfo);
 extern struct varlena *dbos_content_value(const DbosPath *path, NullableDatum start_argument, NullableDatum length_argument,
 										  Snapshot snapshot, int32 at_epoch);

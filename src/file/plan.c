@@ -153,11 +153,10 @@ is_size(Node *node, RelOptInfo *rel)
 {
 	if (IsA(node, FuncExpr))
 	{
-		FuncExpr   *cast = (FuncExpr *) node;
+		Oid			cast = ((FuncExpr *) node)->funcid;
 
-		if (cast->funcid != F_NUMERIC_INT8 && cast->funcid != F_FLOAT8_INT8)
-			return false;
-		node = linitial(cast->args);
+		if (cast == F_NUMERIC_INT8 || cast == F_FLOAT8_INT8)
+			node = linitial(((FuncExpr *) node)->args);
 	}
 	if (IsA(node, CaseExpr))
 		node = size_if_known((CaseExpr *) node, rel);
