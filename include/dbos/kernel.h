@@ -49,6 +49,7 @@ extern int	dbos_task_history_megabytes;
 extern int	dbos_task_queue_entries;
 extern int	dbos_task_wait_timeout;
 extern double dbos_task_decision_sampling;
+extern bool dbos_file_access_times;
 extern bool dbos_shared_memory;
 extern int	dbos_segment_pages;
 extern void dbos_settings_define(void);

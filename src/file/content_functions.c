@@ -174,6 +174,8 @@ dbos_content_value(const DbosPath *path, NullableDatum start_argument, NullableD
 	result = palloc(VARHDRSZ + length);
 	SET_VARSIZE(result, VARHDRSZ + length);
 	dbos_content_read(&path->inode, start, VARDATA(result), length, snapshot, at_epoch);
+	if (at_epoch == FOREVER)
+		dbos_file_accessed(&path->inode);
 	return result;
 }
 

@@ -15,6 +15,7 @@ void
 dbos_file_register(void)
 {
 	dbos_usage_install();
+	dbos_accessed_install();
 	dbos_fold_duty_register();
 	dbos_quota_install();
 	dbos_file_system_register();

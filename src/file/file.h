@@ -180,6 +180,11 @@ extern TimestampTz dbos_file_timestamp(int64 nanoseconds);
 extern int64 dbos_file_nanoseconds(TimestampTz at);
 extern void dbos_directory_complete(DbosInode *directory, Snapshot snapshot);
 
+/* ---- accessed.c ---- */
+
+extern void dbos_file_accessed(const DbosInode *inode);
+extern void dbos_accessed_install(void);
+
 /* ---- xattr.c ---- */
 
 extern bytea *dbos_xattr_read(const DbosInode *inode, DbosName name, Snapshot snapshot, int32 at_epoch);

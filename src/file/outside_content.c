@@ -237,4 +237,5 @@ dbos_outside_give(DbosOutside *outside, const char *name, const DbosInode *inode
 	}
 	else
 		give_run(outside, name, inode, 0, dbos_inode_size(inode, snapshot), snapshot);
+	dbos_file_accessed(inode);
 }

@@ -23,6 +23,7 @@ int			dbos_task_history_megabytes = 10240;
 int			dbos_task_queue_entries = 65536;
 int			dbos_task_wait_timeout = 60000;
 double		dbos_task_decision_sampling = 0.01;
+bool		dbos_file_access_times = true;
 bool		dbos_shared_memory = true;
 #ifdef DBOS_TESTING
 int			dbos_clock_offset = 0;
@@ -91,6 +92,13 @@ dbos_settings_define(void)
 							 NULL,
 							 &dbos_task_decision_sampling, 0.01, 0.0, 1.0,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* Whether it is worth a write, who reads knows: a backup that reads all makes nothing hot by that. */
+	DefineCustomBoolVariable("dbos.file_access_times",
+							 "Whether it is noted when files were read, where none was since they were written or for a day.",
+							 NULL,
+							 &dbos_file_access_times, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 
 	/* For tests: proves that shared memory holds hints and tables the truth. */
 	DefineCustomBoolVariable("dbos.shared_memory",
