@@ -91,7 +91,7 @@ CREATE TABLE dbos.chunk
 	data bytea NOT NULL
 );
 ALTER TABLE dbos.chunk ALTER COLUMN data SET STORAGE PLAIN;
-COMMENT ON TABLE dbos.chunk IS 'content of files, 8,192 bytes a row, without the last 96 of a full one';
+COMMENT ON TABLE dbos.chunk IS 'content of files, 8,192 bytes a row, without the last 112 of a full one';
 SELECT pg_catalog.pg_extension_config_dump('dbos.chunk', '');
 
 CREATE TABLE dbos.chunk_tail
@@ -100,7 +100,7 @@ CREATE TABLE dbos.chunk_tail
 	data bytea NOT NULL
 );
 ALTER TABLE dbos.chunk_tail ALTER COLUMN data SET STORAGE PLAIN;
-COMMENT ON TABLE dbos.chunk_tail IS 'the last 96 bytes of full chunks';
+COMMENT ON TABLE dbos.chunk_tail IS 'the last 112 bytes of full chunks';
 SELECT pg_catalog.pg_extension_config_dump('dbos.chunk_tail', '');
 
 CREATE TABLE dbos.freed_extent

@@ -3,8 +3,8 @@
  *	  Rows of dbos.chunk and dbos.chunk_tail: pieces of content, each with its checksum.
  *
  * A chunk is 8,192 bytes of a file, so that what is written in pages of 4,096 bytes touches
- * one.  A row of a table cannot be as long as its page: the last 96 bytes of a full chunk stand in
- * dbos.chunk_tail, some sixty of them to a page, and what comes first fills a page of
+ * one.  A row of a table cannot be as long as its page: the last 112 bytes of a full chunk stand in
+ * dbos.chunk_tail, some fifty of them to a page, and what comes first fills a page of
  * dbos.chunk to the last bytes.  A chunk that lz4 makes smaller has no tail, and shares its page.
  *
  * Compression is tried on a chunk; where that did not pay, the next fifteen are not tried.
@@ -20,10 +20,15 @@
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "file.h"
 
-#define MAIN_BYTES 8096			/* of a chunk that is not compressed; leaves room for four more line pointers */
+/*
+ * Of a chunk that is not compressed.  A page that was emptied keeps some line pointers of dead rows (reuse.c):
+ * the free-space map, which counts in units of 32 bytes, finds it for a row of that length with up to nine of them.
+ */
+#define MAIN_BYTES 8080
 #define TAIL_BYTES (CHUNK_BYTES - MAIN_BYTES)
 #define ROWS_AT_ONCE 32
 #define NOT_TRIED 15
@@ -184,6 +189,7 @@ dbos_chunks_insert(int64 first, const char *content, int64 length)
 			}
 			store(chunks[i], values, CHUNK_COLUMNS);
 		}
+		dbos_pages_reclaim(chunk.heap, rows);
 		dbos_table_insert_many(&chunk, chunks, rows);
 		if (ntails > 0)
 			dbos_table_insert_many(&tail, tails, ntails);
@@ -216,26 +222,56 @@ require(DbosTable *table, int64 chunk, Snapshot snapshot)
 		missing(chunk);
 }
 
+/*
+ * Replaces the row in the slot, or deletes it when there are no values.  Who does so has the file locked, so a row that
+ * has changed was moved by the background (compact.c): it is found where it is now.  False: it is gone.
+ */
+static bool
+replace_row(DbosTable *table, int64 id, const Datum *values, Snapshot snapshot)
+{
+	static const bool nulls[CHUNK_COLUMNS] = {false};
+	Datum		key = Int64GetDatum(id);
+
+	for (;;)
+	{
+		ItemPointerData tid = table->slot->tts_tid;
+		bool		found;
+
+		if (values != NULL ? dbos_table_update(table, &tid, values, nulls, snapshot, UPDATE) : dbos_table_delete(table, &tid, snapshot))
+		{
+			/* Tails share their pages. */
+			if (RelationGetRelid(table->heap) == dbos_relation_oid("chunk"))
+				dbos_page_emptied(table->heap, ItemPointerGetBlockNumber(&tid));
+			return true;
+		}
+		CHECK_FOR_INTERRUPTS();
+		PushActiveSnapshot(GetLatestSnapshot());
+		found = dbos_table_find(table, 0, GetActiveSnapshot(), &key, 1);
+		PopActiveSnapshot();
+		if (!found)
+			return false;
+	}
+}
+
 /* Replaces the content of a chunk that nobody else has. */
 void
 dbos_chunk_update(int64 id, const char *content, int length, Snapshot snapshot)
 {
-	static const bool nulls[CHUNK_COLUMNS] = {false};
+	static const bool nulls[TAIL_COLUMNS] = {false};
 	static int	skip = 0;
 	DbosTable	chunk;
 	DbosTable	tail;
 	Datum		values[CHUNK_COLUMNS];
-	ItemPointerData tid;
 	bool		had_tail;
 	bool		has_tail;
 
 	dbos_table_open(&chunk, TABLE_CHUNK, RowExclusiveLock);
 	require(&chunk, id, snapshot);
-	tid = chunk.slot->tts_tid;
 	had_tail = DatumGetChar(dbos_column(&chunk, CHUNK_FORMAT)) == FORMAT_RAW && DatumGetInt32(dbos_column(&chunk, CHUNK_LENGTH)) > MAIN_BYTES;
 	has_tail = form(id, content, length, &skip, values);
-	if (!dbos_table_update(&chunk, &tid, values, nulls, snapshot, UPDATE))
-		elog(ERROR, "chunk " INT64_FORMAT " was changed by who has not locked its file", id);
+	dbos_pages_reclaim(chunk.heap, 1);
+	if (!replace_row(&chunk, id, values, snapshot))
+		missing(id);
 	if (had_tail || has_tail)
 	{
 		Datum		rest[TAIL_COLUMNS] = {Int64GetDatum(id)};
@@ -243,7 +279,6 @@ dbos_chunk_update(int64 id, const char *content, int length, Snapshot snapshot)
 		dbos_table_open(&tail, TABLE_CHUNK_TAIL, RowExclusiveLock);
 		if (had_tail)
 			require(&tail, id, snapshot);
-		tid = tail.slot->tts_tid;
 		if (has_tail)
 			rest[TAIL_DATA] = PointerGetDatum(bytes_of(content + MAIN_BYTES, length - MAIN_BYTES));
 		if (had_tail && has_tail)
@@ -252,12 +287,12 @@ dbos_chunk_update(int64 id, const char *content, int length, Snapshot snapshot)
 
 			/* Most writes to a chunk are before its last bytes. */
 			if (VARSIZE_ANY_EXHDR(old) != length - MAIN_BYTES || memcmp(VARDATA_ANY(old), content + MAIN_BYTES, length - MAIN_BYTES) != 0)
-				(void) dbos_table_update(&tail, &tid, rest, nulls, snapshot, UPDATE);
+				(void) replace_row(&tail, id, rest, snapshot);
 		}
 		else if (has_tail)
 			(void) dbos_table_insert(&tail, rest, nulls, UNIQUE_RAISE);
 		else
-			(void) dbos_table_delete(&tail, &tid, snapshot);
+			(void) replace_row(&tail, id, NULL, snapshot);
 		dbos_table_close(&tail);
 	}
 	dbos_table_close(&chunk);
@@ -273,11 +308,13 @@ delete_rows(DbosTableName name, int64 first, int count, Snapshot snapshot)
 
 	dbos_table_open(&table, name, RowExclusiveLock);
 	dbos_scan_begin(&scan, &table, 0, snapshot, &key, 1, true);
-	while (dbos_scan_next(&scan) && DatumGetInt64(dbos_column(&table, 0)) < first + count)
+	while (dbos_scan_next(&scan))
 	{
-		ItemPointerData tid = table.slot->tts_tid;
+		int64		id = DatumGetInt64(dbos_column(&table, 0));
 
-		deleted += dbos_table_delete(&table, &tid, snapshot);
+		if (id >= first + count)
+			break;
+		deleted += replace_row(&table, id, NULL, snapshot);
 	}
 	dbos_scan_end(&scan);
 	dbos_table_close(&table);

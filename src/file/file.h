@@ -320,6 +320,11 @@ extern void dbos_large_object_install(void);
 
 extern uint32 dbos_checksum(uint32 checksum, const char *bytes, int64 length);
 
+/* ---- reuse.c ---- */
+
+extern void dbos_page_emptied(Relation relation, BlockNumber block);
+extern void dbos_pages_reclaim(Relation relation, int wanted);
+
 /* ---- chunk.c: pieces of content, each with its checksum ---- */
 
 #define CHUNK_BYTES 8192		/* of content */
