@@ -142,9 +142,6 @@ SELECT (SELECT count(*) FROM dbos.inode WHERE inode = :directory) AS directory, 
 	(SELECT count(*) FROM dbos.directory_entry WHERE parent = :directory) AS entries, (SELECT count(*) FROM dbos.xattr WHERE inode = :file) AS attributes,
 	(SELECT count(*) > 0 FROM dbos.extent WHERE inode = :file) AS content;
 DELETE FROM dbos.snapshot WHERE name = 'regress_fd';
-DELETE FROM dbos.directory_entry WHERE died < 2147483647;
-DELETE FROM dbos.inode WHERE died < 2147483647;
-DELETE FROM dbos.xattr WHERE died < 2147483647;
-DELETE FROM dbos.extent WHERE died < 2147483647;
+SELECT count(*) FROM dbos.reclaim_files();
 DROP PROCEDURE pg_temp.tree;
 DROP ROLE regress_fd_owner, regress_fd_other;
