@@ -106,13 +106,49 @@ CREATE FUNCTION dbos.glob(pattern text, OUT path text, OUT name text, OUT kind t
 COMMENT ON FUNCTION dbos.glob(text) IS
 	'paths that match a pattern of the shell: * and ? and [a-z] within a name, ** for any number of directories. Example: SELECT path, size FROM dbos.glob(''/data/**/*.csv'');';
 
+-- What directories and roles have, from the counters.
+CREATE FUNCTION dbos.directory_tree(path text DEFAULT '/', OUT path text, OUT inode bigint, OUT owner regrole, OUT own_bytes bigint,
+	OUT total_bytes bigint, OUT files bigint, OUT directories bigint, OUT total_files bigint, OUT total_directories bigint,
+	OUT "group" regrole, OUT mode integer, OUT modified_at timestamptz) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'dbos_directory_tree';
+COMMENT ON FUNCTION dbos.directory_tree(text) IS
+	'a directory and those below it, with what is in each itself, and in total; null for those that you may not read and search. Example: SELECT path, total_bytes FROM dbos.directory_tree(''/data'');';
+CREATE VIEW dbos.directories AS
+	SELECT path, inode, owner, own_bytes, total_bytes, files, directories, total_files, total_directories, "group", mode, modified_at
+	FROM dbos.directory_tree('/');
+COMMENT ON VIEW dbos.directories IS
+	'all directories that a listing would come upon, with what is in each itself, and in total; a file with two names is in the directories of both. Example: SELECT path, own_bytes, total_bytes, files FROM dbos.directories ORDER BY total_bytes DESC NULLS LAST LIMIT 10;';
+CREATE FUNCTION dbos.du(path text, OUT bytes bigint, OUT files bigint, OUT directories bigint) RETURNS record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'dbos_du';
+COMMENT ON FUNCTION dbos.du(text) IS
+	'how many bytes, files and directories are below a path, as far as you may read and search what is there. Example: SELECT bytes, files FROM dbos.du(''/data'');';
+CREATE FUNCTION dbos.largest_directories(role_name text, n integer DEFAULT 10, OUT path text, OUT total_bytes bigint, OUT own_bytes bigint,
+	OUT files bigint, OUT total_files bigint) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 10 AS 'MODULE_PATHNAME', 'dbos_largest_directories';
+COMMENT ON FUNCTION dbos.largest_directories(text, integer) IS
+	'of the directories that a role owns those with the most bytes in and below them. Example: SELECT path, total_bytes FROM dbos.largest_directories(''postgres'', 3);';
+CREATE FUNCTION dbos.count_file_owners(OUT role regrole, OUT files bigint, OUT bytes bigint) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 ROWS 10 AS 'MODULE_PATHNAME', 'dbos_count_file_owners';
+COMMENT ON FUNCTION dbos.count_file_owners() IS 'the rows of dbos.file_owners';
+CREATE VIEW dbos.file_owners AS SELECT role, files, bytes FROM dbos.count_file_owners();
+COMMENT ON VIEW dbos.file_owners IS
+	'how many files each role owns, each counted once however many names it has, and how many bytes; who is no monitor sees their own roles. Example: SELECT role, files, bytes FROM dbos.file_owners ORDER BY bytes DESC;';
+CREATE FUNCTION dbos.df(OUT files bigint, OUT directories bigint, OUT bytes bigint, OUT table_bytes bigint, OUT index_bytes bigint,
+	OUT reusable_bytes bigint, OUT available_bytes bigint) RETURNS record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'dbos_df';
+COMMENT ON FUNCTION dbos.df() IS
+	'what all files have together, how large the tables of files are, what in them is free for new content, and what the disk has beside, which monitors are told. Example: SELECT bytes, table_bytes, available_bytes FROM dbos.df();';
+
 REVOKE ALL ON FUNCTION dbos.file_planner(internal), dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
 	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
-	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text), dbos.tree(text), dbos.glob(text) FROM PUBLIC;
+	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text),
+	dbos.tree(text), dbos.glob(text), dbos.directory_tree(text), dbos.du(text),
+	dbos.largest_directories(text, integer), dbos.count_file_owners(), dbos.df() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
 	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
 	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text),
-	dbos.tree(text), dbos.glob(text) TO dbos_user, dbos_monitor, dbos_admin;
-GRANT SELECT ON dbos.files TO dbos_user, dbos_monitor, dbos_admin;
+	dbos.tree(text), dbos.glob(text), dbos.directory_tree(text), dbos.du(text),
+	dbos.largest_directories(text, integer), dbos.count_file_owners(), dbos.df() TO dbos_user, dbos_monitor, dbos_admin;
+GRANT SELECT ON dbos.files, dbos.directories, dbos.file_owners TO dbos_user, dbos_monitor, dbos_admin;

@@ -85,7 +85,7 @@ begin_scan(DbosWalk *walk, DbosWalkLevel *level)
 	SET_VARSIZE(&walk->key.datum, VARHDRSZ + from.length);
 	if (from.length > 0)
 		memcpy(VARDATA(&walk->key.datum), from.bytes, from.length);
-	dbos_scan_begin(&walk->scan, &walk->entries, 0, walk->snapshot, key, from.length > 0 ? 2 : 1, from.length > 0);
+	dbos_scan_begin(&walk->scan, &walk->entries, walk->only_directories ? 2 : 0, walk->snapshot, key, from.length > 0 ? 2 : 1, from.length > 0);
 	walk->scanning = true;
 }
 

@@ -29,6 +29,7 @@ typedef struct DbosWalkLevel
 typedef struct DbosWalk
 {
 	Snapshot	snapshot;
+	bool		only_directories;	/* by an index that has just those; to be set before the first is entered */
 	DbosTable	entries;
 	DbosTable	inodes;
 	DbosTableScan scan;			/* of the innermost directory */
