@@ -197,17 +197,8 @@ constant_floor(Const *constant)
 static bool
 at_least(Oid operator)
 {
-	ListCell   *cell;
-
-	foreach(cell, get_op_btree_interpretation(operator))
-	{
-		OpBtreeInterpretation *meaning = lfirst(cell);
-
-		if (meaning->strategy == BTGreaterStrategyNumber || meaning->strategy == BTGreaterEqualStrategyNumber ||
-			meaning->strategy == BTEqualStrategyNumber)
-			return true;
-	}
-	return false;
+	return dbos_operator_means(operator, BTGreaterStrategyNumber) || dbos_operator_means(operator, BTGreaterEqualStrategyNumber) ||
+		dbos_operator_means(operator, BTEqualStrategyNumber);
 }
 
 /* What the size is at least, by that clause; false: it says nothing of that. */

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/stratnum.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
@@ -25,6 +26,7 @@
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 
 #if PG_VERSION_NUM < 150000
 #error "dbos needs PostgreSQL 15 or later"
@@ -215,6 +217,29 @@ dbos_tuple_update(Relation relation, ItemPointer tid, TupleTableSlot *slot, Comm
 	result = table_tuple_update(relation, tid, slot, command, snapshot, InvalidSnapshot, wait, &failure, &mode, moved);
 #endif
 	return result;
+}
+
+/* Whether a btree has the operator by that strategy; PostgreSQL 18 says it for all kinds of index.  Goes with 17. */
+static inline bool
+dbos_operator_means(Oid operator, StrategyNumber strategy)
+{
+	ListCell   *cell;
+
+#if PG_VERSION_NUM >= 180000
+	foreach(cell, get_op_index_interpretation(operator))
+	{
+		/* Those of btrees have the numbers of the strategies. */
+		if ((StrategyNumber) ((OpIndexInterpretation *) lfirst(cell))->cmptype == strategy)
+			return true;
+	}
+#else
+	foreach(cell, get_op_btree_interpretation(operator))
+	{
+		if (((OpBtreeInterpretation *) lfirst(cell))->strategy == strategy)
+			return true;
+	}
+#endif
+	return false;
 }
 
 #endif							/* DBOS_COMPAT_H */
