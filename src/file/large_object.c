@@ -3,7 +3,7 @@
  *	  Large objects that are content of files: who may use them, how one is adopted, and that nobody else removes it.
  *
  * An object that was made with its file, in a directory of that storage class, is owned by the
- * file's owner.  Others use it by the file, as its mode says, on the rights that the owner has
+ * file's owner.  Others but superusers use it by the file, as its mode says, on the rights that the owner has
  * on the object: when the object is given to another role, or another has its oid, the
  * file gives access to nothing that its owner could not have.  lo_* functions ask for the
  * object's own privileges, as ever.  The last name that is unlinked removes it.
@@ -82,7 +82,7 @@ dbos_large_object_allows(const DbosInode *inode, int want)
 {
 	Oid			role = inode->storage == STORAGE_ADOPTED ? GetUserId() : inode->owner;
 
-	if (lo_compat_privileges || !OidIsValid(dbos_large_object_owner(inode->large_object)))
+	if (lo_compat_privileges || superuser() || !OidIsValid(dbos_large_object_owner(inode->large_object)))
 		return true;
 	if ((want & MAY_READ) != 0 && pg_largeobject_aclcheck_snapshot(inode->large_object, role, ACL_SELECT, NULL) != ACLCHECK_OK)
 		return false;

@@ -125,6 +125,14 @@ SELECT dbos.read_text('/lo/g');
 ROLLBACK;
 SELECT dbos.read_text('/lo/g');
 SELECT dbos.read_text('/lo/rolled_back');
+BEGIN;
+SELECT dbos.write_text('/lo/g', 'prepared'), dbos.adopt_large_object(lo_from_bytea(0, 'prepared'), '/lo/p');
+PREPARE TRANSACTION 'regress_lo';
+SELECT dbos.read_text('/lo/g');
+COMMIT PREPARED 'regress_lo';
+SELECT dbos.read_text('/lo/g'), dbos.read_text('/lo/p');
+SELECT public.object_of('/lo/p') AS p \gset
+SELECT dbos.unlink('/lo/p'), lo_unlink(:p);
 -- What was read last in a transaction that fails leaves nothing open.
 BEGIN;
 SELECT dbos.read_text('/lo/g');
@@ -250,6 +258,7 @@ SELECT public.raised(format('SELECT lo_get(%s)', :g));
 SELECT dbos.write_text('/lo/g', 'x', true);
 \c - postgres
 ALTER LARGE OBJECT :g OWNER TO regress_lo_eve;
+SELECT dbos.read_text('/lo/g');
 \c - regress_lo_ann
 SELECT dbos.read_text('/lo/g');
 \c - regress_lo_bob

@@ -7,7 +7,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('large_object');
-$node->init;
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'dbos'\n");
 $node->start;
 my @to = ('-h', $node->host, '-p', $node->port);
@@ -144,14 +144,29 @@ $first->query_safe('COMMIT');
 $first->quit;
 $second->quit;
 
+# ---- a standby ----
+
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+$node->safe_psql('original', q{SELECT lo_put(70001, 0, 'ADOPTED')});
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('original', $contents), $node->safe_psql('original', $contents), 'a standby has the same files');
+is($standby->safe_psql('original', q{SET SESSION AUTHORIZATION bob; SELECT dbos.read_text('/lo/adopted'), size FROM dbos.files WHERE path = '/lo/adopted'}), 'ADOPTED, and changed|20', 'for whom may read them');
+my ($standby_code, $standby_output, $standby_errors) = $standby->psql('original', q{SELECT dbos.write_text('/lo/adopted', 'x')});
+like($standby_errors, qr/cannot execute dbos.write_file\(\) in a read-only transaction/, 'and writes none');
+$standby->stop;
+
 # ---- files of the host ----
 
 $node->safe_psql('original', qq{
 SELECT lo_export(large_object, '$folder/exported') FROM dbos.inode WHERE inode = (dbos.stat('/lo/own')).inode;
+SELECT dbos.import_tree('$folder', '/lo/tree');
 SELECT dbos.import_file('$folder/exported', '/lo/imported'),
 	dbos.import_file('$folder/exported', '/lo/other'), dbos.write_text('/lo/empty', 'not any more')});
 is($node->safe_psql('original', q{SELECT bool_and(s.storage = 'large_object' AND s.size = 3000003 AND dbos.read_file(p) = dbos.read_file('/lo/own'))
-	FROM unnest('{/lo/imported,/lo/other}'::text[]) p, dbos.stat(p) s}), 't', 'imported, and imported into an adopted one, it has the same bytes');
+	FROM unnest('{/lo/imported,/lo/other,/lo/tree/exported}'::text[]) p, dbos.stat(p) s}), 't', 'imported, and imported into an adopted one, it has the same bytes');
 is($node->safe_psql('original', q{SELECT length(lo_get(70002)) = 3000003 AND lo_get(70002) = dbos.read_file('/lo/own')}), 't', 'which are the adopted object\'s');
 
 # ---- removed by a session that has not loaded the library ----
@@ -190,6 +205,6 @@ $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'dbos'");
 $node->restart;
 is($node->safe_psql('postgres', "SELECT lo_unlink(lo_from_bytea(0, 'x'))"), '1', 'in a database without the extension a large object is as ever');
 $node->safe_psql('original', 'SET client_min_messages = warning; DROP EXTENSION dbos');
-is($node->safe_psql('original', 'SELECT lo_unlink(70001), count(*) FROM pg_largeobject_metadata'), '1|8', 'when it is dropped the objects remain, and nobody refuses to drop them');
+is($node->safe_psql('original', 'SELECT lo_unlink(70001), count(*) > 8 FROM pg_largeobject_metadata'), '1|t', 'when it is dropped the objects remain, and nobody refuses to drop them');
 $node->stop;
 done_testing();
