@@ -323,6 +323,7 @@ extern uint32 dbos_checksum(uint32 checksum, const char *bytes, int64 length);
 /* ---- reuse.c ---- */
 
 extern void dbos_page_emptied(Relation relation, BlockNumber block);
+extern bool dbos_pages_left(void);
 extern void dbos_pages_reclaim(Relation relation, int wanted);
 
 /* ---- chunk.c: pieces of content, each with its checksum ---- */

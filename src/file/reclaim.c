@@ -41,11 +41,14 @@
 
 PG_FUNCTION_INFO_V1(dbos_reclaim_files);
 
-/* In one transaction of the background. */
-#define VERSIONS_AT_ONCE 10000
+/* In one transaction: the process that does it in the background has more to do. */
+#define VERSIONS_AT_ONCE 2000
 #define NOTES_AT_ONCE 32
+#define CHUNKS_OF_NOTES 1024
 /* The background looks no more often than that, */
 #define LOOK_MS 1000
+/* so long after it has deleted chunks, for the pages that they had, */
+#define LOOK_FOR_PAGES_MS 5000
 /* and that often where snapshots have been taken: a prepared transaction tells nobody when it is committed. */
 #define LOOK_AGAIN_MS 60000
 
@@ -226,27 +229,30 @@ delete_unused(int64 first, int count, Snapshot snapshot, Reclaimed *sum)
 	}
 }
 
-static Snapshot
+static void
 reclaim_chunks(Snapshot snapshot, Reclaimed *sum)
 {
 	Note		notes[NOTES_AT_ONCE];
 	int			count = read_notes(snapshot, notes, NOTES_AT_ONCE);
+	int64		looked_at = 0;
+	int			done;
 
-	for (int i = 0; i < count; i++)
+	for (done = 0; done < count && looked_at < CHUNKS_OF_NOTES; done++)
 	{
+		Note	   *note = &notes[done];
 		DbosTable	table;
 
-		for (int done = 0; done < notes[i].count; done += CHUNKS_AT_ONCE)
-			delete_unused(notes[i].chunk + done, Min(notes[i].count - done, CHUNKS_AT_ONCE), snapshot, sum);
+		for (int at = 0; at < note->count; at += CHUNKS_AT_ONCE)
+			delete_unused(note->chunk + at, Min(note->count - at, CHUNKS_AT_ONCE), snapshot, sum);
+		looked_at += note->count;
 		dbos_table_open(&table, TABLE_FREED, RowExclusiveLock);
-		(void) dbos_table_delete(&table, &notes[i].tid, snapshot);
+		(void) dbos_table_delete(&table, &note->tid, snapshot);
 		dbos_table_close(&table);
 		/* Chunks may be noted twice. */
 		dbos_changed();
 		snapshot = dbos_view_renew();
 	}
-	sum->more |= count == NOTES_AT_ONCE;
-	return snapshot;
+	sum->more |= done < count || count == NOTES_AT_ONCE;
 }
 
 /* ---- a round ---- */
@@ -271,7 +277,7 @@ reclaim_round(Reclaimed *sum)
 	reclaim_versions(snapshot, limit, sum);
 	dbos_changed();
 	snapshot = dbos_view_renew();
-	(void) reclaim_chunks(snapshot, sum);
+	reclaim_chunks(snapshot, sum);
 	dbos_view_end();
 	dbos_changed();
 }
@@ -333,6 +339,17 @@ look_again(void)
 	return notes || dbos_epoch_last() > 1;
 }
 
+/* Pages whose chunks earlier rounds have deleted: who writes chunks finds them, also before a vacuum. */
+static void
+offer_pages(void)
+{
+	DbosTable	table;
+
+	dbos_table_open(&table, TABLE_CHUNK, AccessShareLock);
+	dbos_pages_reclaim(table.heap, CHUNKS_OF_NOTES);
+	dbos_table_close(&table);
+}
+
 static void
 reclaim_duty(DbosDutyResult *result)
 {
@@ -354,6 +371,7 @@ reclaim_duty(DbosDutyResult *result)
 		result->due = look_at;
 		return;
 	}
+	offer_pages();
 	reclaim_round(&sum);
 	/* Not told to ourselves: the round has dealt with what it noted, or there is more. */
 	wanted = false;
@@ -362,6 +380,8 @@ reclaim_duty(DbosDutyResult *result)
 		look_at = 0;
 		result->more = true;
 	}
+	else if (dbos_pages_left())
+		result->due = TimestampTzPlusMilliseconds(now, LOOK_FOR_PAGES_MS);
 	else if (look_again())
 		result->due = TimestampTzPlusMilliseconds(now, LOOK_AGAIN_MS);
 }

@@ -90,6 +90,13 @@ dbos_page_emptied(Relation relation, BlockNumber block)
 	count++;
 }
 
+/* Whether this session remembers some. */
+bool
+dbos_pages_left(void)
+{
+	return count > 0;
+}
+
 /* Free bytes of the page when what nobody can see any more is gone from it. */
 static Size
 prune(Relation relation, BlockNumber block)
