@@ -460,6 +460,8 @@ add_prefix(PlannerInfo *root, RelOptInfo *rel, Oid function, List *arguments, Oi
 
 	if (list_length(arguments) != 2 || subject_of(linitial(arguments), rel) == NOTHING || !ActiveSnapshotSet() ||
 		(prefix = prefix_of(function, lsecond(arguments), collation)) == NULL ||
+		/* Every path begins with nothing. */
+		VARSIZE_ANY_EXHDR(prefix) == 0 ||
 		!dbos_path_estimate(prefix, GetActiveSnapshot(), DIRECTORIES_MAX, &rows))
 		return;
 	parents = make_call("path_directories", TEXTOID, INT8ARRAYOID,
