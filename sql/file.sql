@@ -110,6 +110,7 @@ CREATE TABLE dbos.freed_extent
 );
 COMMENT ON TABLE dbos.freed_extent IS 'chunks that some file has no more, to be deleted when no other has them';
 SELECT pg_catalog.pg_extension_config_dump('dbos.freed_extent', '');
+SELECT pg_catalog.pg_extension_config_dump('dbos.freed_extent', '');
 
 CREATE TABLE dbos.snapshot
 (
