@@ -10,6 +10,10 @@ CREATE FUNCTION dbos.entry_visible(parent bigint) RETURNS boolean
 	LANGUAGE c STABLE STRICT LEAKPROOF PARALLEL RESTRICTED COST 5 SUPPORT dbos.file_planner AS 'MODULE_PATHNAME', 'dbos_entry_visible';
 COMMENT ON FUNCTION dbos.entry_visible(bigint) IS
 	'whether the names in a directory are shown to the current user: it may be read, and a listing from the root would come upon it';
+CREATE FUNCTION dbos.directory_listed(directory bigint) RETURNS boolean
+	LANGUAGE c STABLE STRICT LEAKPROOF PARALLEL RESTRICTED COST 5 SUPPORT dbos.file_planner AS 'MODULE_PATHNAME', 'dbos_directory_listed';
+COMMENT ON FUNCTION dbos.directory_listed(bigint) IS
+	'the same, and the directory may be searched too: then what is in it is in dbos.files';
 CREATE FUNCTION dbos.inode_visible(inode bigint) RETURNS boolean
 	LANGUAGE c STABLE STRICT LEAKPROOF PARALLEL RESTRICTED COST 50 SUPPORT dbos.file_planner AS 'MODULE_PATHNAME', 'dbos_inode_visible';
 COMMENT ON FUNCTION dbos.inode_visible(bigint) IS
@@ -91,7 +95,7 @@ CREATE VIEW dbos.files WITH (security_invoker) AS
 		CASE e.kind WHEN 4 THEN dbos.directory_changed(i.inode) ELSE dbos.file_time(i.changed) END AS changed_at,
 		dbos.directory_path(e.parent) AS directory, dbos.entry_name(e.name) AS name, i.large_object
 	FROM dbos.directory_entry e JOIN dbos.inode i ON i.inode OPERATOR(pg_catalog.=) e.child
-	WHERE e.died OPERATOR(pg_catalog.=) 2147483647 AND i.died OPERATOR(pg_catalog.=) 2147483647 AND dbos.entry_visible(e.parent);
+	WHERE e.died OPERATOR(pg_catalog.=) 2147483647 AND i.died OPERATOR(pg_catalog.=) 2147483647 AND dbos.directory_listed(e.parent);
 COMMENT ON VIEW dbos.files IS
 	'a row for each name of a file, directory or symbolic link that a listing of all directories would come upon. Example: SELECT path FROM dbos.files WHERE path LIKE ''/data/%'' AND accessed_at > now() - interval ''24 hours'' AND size > 1e9;';
 
@@ -139,13 +143,13 @@ CREATE FUNCTION dbos.df(OUT files bigint, OUT directories bigint, OUT bytes bigi
 COMMENT ON FUNCTION dbos.df() IS
 	'what all files have together, how large the tables of files are, what in them is free for new content, and what the disk has beside, which monitors are told. Example: SELECT bytes, table_bytes, available_bytes FROM dbos.df();';
 
-REVOKE ALL ON FUNCTION dbos.file_planner(internal), dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
+REVOKE ALL ON FUNCTION dbos.file_planner(internal), dbos.entry_visible(bigint), dbos.directory_listed(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
 	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
 	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text),
 	dbos.tree(text), dbos.glob(text), dbos.directory_tree(text), dbos.du(text),
 	dbos.largest_directories(text, integer), dbos.count_file_owners(), dbos.df() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbos.entry_visible(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
+GRANT EXECUTE ON FUNCTION dbos.entry_visible(bigint), dbos.directory_listed(bigint), dbos.inode_visible(bigint), dbos.entry_path(bigint, bytea),
 	dbos.directory_path(bigint), dbos.entry_name(bytea), dbos.file_time(bigint), dbos.directory_links(bigint),
 	dbos.directory_modified(bigint), dbos.directory_changed(bigint), dbos.path_directory(text), dbos.path_directory(text[]),
 	dbos.path_name(text), dbos.path_name(text[]), dbos.path_inode(text), dbos.path_directories(text),

@@ -12,6 +12,7 @@
  *   read, its names are known to whom they were told, and to who made them.
  * - A name is shown when its directory is found and may be read.
  * - An inode is shown when one of its names is, in a directory that may be searched too; and the root is.
+ *   dbos.files has just such names.
  *
  * Who knows a path may do with it what its directories allow (dbos.stat(), dbos.ls(), dbos.tree()), found or not.
  *
@@ -40,6 +41,7 @@
 #include "visible.h"
 
 PG_FUNCTION_INFO_V1(dbos_entry_visible);
+PG_FUNCTION_INFO_V1(dbos_directory_listed);
 PG_FUNCTION_INFO_V1(dbos_inode_visible);
 PG_FUNCTION_INFO_V1(dbos_entry_path);
 PG_FUNCTION_INFO_V1(dbos_directory_path_sql);
@@ -436,6 +438,16 @@ dbos_entry_visible(PG_FUNCTION_ARGS)
 
 	dbos_directory_shown(PG_GETARG_INT64(0), GetActiveSnapshot(), &shown);
 	PG_RETURN_BOOL(shown.listed);
+}
+
+/* dbos.directory_listed(directory bigint) → boolean: the names in it with what they are names of, as dbos.files has them */
+Datum
+dbos_directory_listed(PG_FUNCTION_ARGS)
+{
+	DbosShown	shown;
+
+	dbos_directory_shown(PG_GETARG_INT64(0), GetActiveSnapshot(), &shown);
+	PG_RETURN_BOOL(shown.searched);
 }
 
 /* dbos.inode_visible(inode bigint) → boolean */
