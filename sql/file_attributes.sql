@@ -15,6 +15,42 @@ CREATE INDEX xattr_ended_idx ON dbos.xattr (died, born) WHERE died OPERATOR(pg_c
 COMMENT ON TABLE dbos.xattr IS 'extended attributes of files and directories';
 SELECT pg_catalog.pg_extension_config_dump('dbos.xattr', '');
 
+CREATE SEQUENCE dbos.file_handle;
+COMMENT ON SEQUENCE dbos.file_handle IS 'handles of open files, never used twice';
+
+CREATE UNLOGGED TABLE dbos.open_file
+(
+	handle bigint NOT NULL PRIMARY KEY,
+	inode bigint NOT NULL,
+	flags integer NOT NULL,
+	role regrole NOT NULL,
+	container_id integer NOT NULL,
+	process_id integer NOT NULL,
+	process_started timestamptz NOT NULL,
+	opened_at timestamptz NOT NULL
+);
+CREATE INDEX open_file_inode_idx ON dbos.open_file (inode);
+COMMENT ON TABLE dbos.open_file IS 'open files and their sessions, which no crash outlives; read dbos.open_files';
+
+CREATE TABLE dbos.unlinked_file
+(
+	inode bigint NOT NULL PRIMARY KEY
+);
+COMMENT ON TABLE dbos.unlinked_file IS 'files that were open when their last name went, and are there until they are closed';
+SELECT pg_catalog.pg_extension_config_dump('dbos.unlinked_file', '');
+
+CREATE UNLOGGED TABLE dbos.file_lock
+(
+	inode bigint NOT NULL,
+	handle bigint NOT NULL,
+	owner bigint NOT NULL,
+	exclusive boolean NOT NULL,
+	start bigint NOT NULL,
+	finish bigint NOT NULL
+);
+CREATE INDEX file_lock_inode_idx ON dbos.file_lock (inode);
+COMMENT ON TABLE dbos.file_lock IS 'locks of parts of open files; read dbos.file_locks';
+
 CREATE FUNCTION dbos.chmod(path text, mode integer) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_chmod_sql';
 COMMENT ON FUNCTION dbos.chmod(text, integer) IS
@@ -62,10 +98,83 @@ CREATE FUNCTION dbos.remove(path text, recursive boolean DEFAULT false) RETURNS 
 COMMENT ON FUNCTION dbos.remove(text, boolean) IS
 	'removes a file or an empty directory; with recursive also all that is in it, or, with an error, nothing. Example: SELECT dbos.remove(''/data/2026'', recursive => true);';
 
+CREATE FUNCTION dbos.open_file(path text, mode text DEFAULT 'r') RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_open_file_sql';
+COMMENT ON FUNCTION dbos.open_file(text, text) IS
+	'opens a file, in a mode of fopen(3), and returns a handle by which it is read and written whatever becomes of its names; closed when the session ends. Example: SELECT dbos.open_file(''/note'', ''r+'');';
+CREATE FUNCTION dbos.close_file(handle bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_close_file_sql';
+COMMENT ON FUNCTION dbos.close_file(bigint) IS
+	'closes a file; one that has no name any more is gone with its last handle. Example: SELECT dbos.close_file(handle) FROM dbos.open_files WHERE unlinked;';
+CREATE FUNCTION dbos.read_open_file(handle bigint, start bigint DEFAULT 0, length bigint DEFAULT NULL) RETURNS bytea
+	LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_read_open_file_sql';
+COMMENT ON FUNCTION dbos.read_open_file(bigint, bigint, bigint) IS
+	'content of an open file, from byte start on, counted from 0, and no more than length. Example: SELECT dbos.read_open_file(handle, 0, 100) FROM dbos.open_files;';
+CREATE FUNCTION dbos.write_open_file(handle bigint, start bigint, data bytea) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_write_open_file_sql';
+COMMENT ON FUNCTION dbos.write_open_file(bigint, bigint, bytea) IS
+	'writes into an open file from byte start on, or, when it was opened to append, at its end; returns the size. Example: SELECT dbos.write_open_file(handle, 0, ''abc'') FROM dbos.open_files WHERE path = ''/note'';';
+CREATE FUNCTION dbos.truncate_open_file(handle bigint, size bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_truncate_open_file_sql';
+COMMENT ON FUNCTION dbos.truncate_open_file(bigint, bigint) IS
+	'gives an open file that many bytes. Example: SELECT dbos.truncate_open_file(handle, 0) FROM dbos.open_files WHERE path = ''/note'';';
+CREATE FUNCTION dbos.stat_open_file(handle bigint, OUT inode bigint, OUT kind text, OUT mode integer, OUT owner regrole, OUT "group" regrole,
+	OUT size bigint, OUT link_count integer, OUT created_at timestamptz, OUT modified_at timestamptz, OUT changed_at timestamptz,
+	OUT accessed_at timestamptz, OUT storage text, OUT checksum text) RETURNS record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_stat_open_file_sql';
+COMMENT ON FUNCTION dbos.stat_open_file(bigint) IS
+	'what dbos.stat() tells, of an open file. Example: SELECT size FROM dbos.open_files o, dbos.stat_open_file(o.handle);';
+CREATE FUNCTION dbos.list_open_files(OUT handle bigint, OUT path text, OUT inode bigint, OUT mode text, OUT unlinked boolean, OUT size bigint,
+	OUT role regrole, OUT process_id integer, OUT opened_at timestamptz) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_list_open_files_sql';
+COMMENT ON FUNCTION dbos.list_open_files() IS 'what dbos.open_files shows';
+CREATE FUNCTION dbos.sweep_open_files() RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_sweep_open_files_sql';
+COMMENT ON FUNCTION dbos.sweep_open_files() IS
+	'closes what sessions that are gone have left open, as the background does by itself, and returns how many handles that were. Example: SELECT dbos.sweep_open_files();';
+CREATE VIEW dbos.open_files WITH (security_barrier) AS
+	SELECT handle, path, inode, mode, unlinked, size, role, process_id, opened_at FROM dbos.list_open_files();
+COMMENT ON VIEW dbos.open_files IS
+	'open files of the roles that one has, and of all for dbos_monitor; what is unlinked has no name any more and is there until it is closed. Example: SELECT inode, size, process_id FROM dbos.open_files WHERE unlinked;';
+
+CREATE FUNCTION dbos.lock_file(handle bigint, exclusive boolean DEFAULT true, start bigint DEFAULT 0, length bigint DEFAULT NULL,
+	wait boolean DEFAULT true, owner bigint DEFAULT NULL) RETURNS boolean
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_lock_file_sql';
+COMMENT ON FUNCTION dbos.lock_file(bigint, boolean, bigint, bigint, boolean, bigint) IS
+	'locks a part of an open file against others who ask for a lock; false: another has one there, and wait is false. Example: SELECT dbos.lock_file(handle, exclusive => true, wait => false) FROM dbos.open_files WHERE path = ''/note'';';
+CREATE FUNCTION dbos.unlock_file(handle bigint, start bigint DEFAULT 0, length bigint DEFAULT NULL, owner bigint DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_unlock_file_sql';
+COMMENT ON FUNCTION dbos.unlock_file(bigint, bigint, bigint, bigint) IS
+	'gives up what of a part of an open file was locked by this handle. Example: SELECT dbos.unlock_file(handle) FROM dbos.open_files WHERE path = ''/note'';';
+CREATE FUNCTION dbos.lock_conflict(handle bigint, exclusive boolean DEFAULT true, start bigint DEFAULT 0, length bigint DEFAULT NULL,
+	owner bigint DEFAULT NULL, OUT kind text, OUT locked_from bigint, OUT locked_length bigint, OUT process_id integer) RETURNS record
+	LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_lock_conflict_sql';
+COMMENT ON FUNCTION dbos.lock_conflict(bigint, boolean, bigint, bigint, bigint) IS
+	'a lock of another that would be in the way, or NULL. Example: SELECT c.process_id FROM dbos.open_files o, dbos.lock_conflict(o.handle) c;';
+CREATE FUNCTION dbos.list_file_locks(OUT path text, OUT inode bigint, OUT handle bigint, OUT owner bigint, OUT kind text, OUT start bigint,
+	OUT length bigint, OUT role regrole, OUT process_id integer) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_list_file_locks_sql';
+COMMENT ON FUNCTION dbos.list_file_locks() IS 'what dbos.file_locks shows';
+CREATE VIEW dbos.file_locks WITH (security_barrier) AS
+	SELECT path, inode, handle, owner, kind, start, length, role, process_id FROM dbos.list_file_locks();
+COMMENT ON VIEW dbos.file_locks IS
+	'locks of parts of open files, of the roles that one has, and of all for dbos_monitor; length NULL is without end. Example: SELECT path, kind, start, length, process_id FROM dbos.file_locks;';
+
 REVOKE ALL ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
 	dbos.set_times(text, bigint, bigint), dbos.file_times(text), dbos.set_xattr(text, text, bytea), dbos.get_xattr(text, text),
-	dbos.list_xattr(text), dbos.remove_xattr(text, text), dbos.remove(text, boolean) FROM PUBLIC;
+	dbos.list_xattr(text), dbos.remove_xattr(text, text), dbos.remove(text, boolean),
+	dbos.open_file(text, text), dbos.close_file(bigint), dbos.read_open_file(bigint, bigint, bigint), dbos.write_open_file(bigint, bigint, bytea),
+	dbos.truncate_open_file(bigint, bigint), dbos.stat_open_file(bigint), dbos.list_open_files(), dbos.sweep_open_files(),
+	dbos.lock_file(bigint, boolean, bigint, bigint, boolean, bigint), dbos.unlock_file(bigint, bigint, bigint, bigint),
+	dbos.lock_conflict(bigint, boolean, bigint, bigint, bigint), dbos.list_file_locks() FROM PUBLIC;
+REVOKE ALL ON dbos.open_files, dbos.file_locks FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
 	dbos.set_times(text, bigint, bigint), dbos.set_xattr(text, text, bytea), dbos.remove_xattr(text, text),
-	dbos.remove(text, boolean) TO dbos_user, dbos_admin;
-GRANT EXECUTE ON FUNCTION dbos.file_times(text), dbos.get_xattr(text, text), dbos.list_xattr(text) TO dbos_user, dbos_monitor, dbos_admin;
+	dbos.remove(text, boolean), dbos.open_file(text, text), dbos.close_file(bigint), dbos.read_open_file(bigint, bigint, bigint),
+	dbos.write_open_file(bigint, bigint, bytea), dbos.truncate_open_file(bigint, bigint), dbos.stat_open_file(bigint),
+	dbos.lock_file(bigint, boolean, bigint, bigint, boolean, bigint), dbos.unlock_file(bigint, bigint, bigint, bigint),
+	dbos.lock_conflict(bigint, boolean, bigint, bigint, bigint) TO dbos_user, dbos_admin;
+GRANT EXECUTE ON FUNCTION dbos.sweep_open_files() TO dbos_admin;
+GRANT SELECT ON dbos.open_files, dbos.file_locks TO dbos_user, dbos_monitor, dbos_admin;
+GRANT EXECUTE ON FUNCTION dbos.file_times(text), dbos.get_xattr(text, text), dbos.list_xattr(text),
+	dbos.list_open_files(), dbos.list_file_locks() TO dbos_user, dbos_monitor, dbos_admin;

@@ -69,6 +69,36 @@ extern void dbos_file_set_xattr(text *path, text *name, bytea *value, DbosXattrF
 extern bytea *dbos_file_get_xattr(text *path, text *name);
 extern void dbos_file_remove_xattr(text *path, text *name);
 
+/*
+ * ---- Open files ----
+ *
+ * Rights are checked when a file is opened.  A handle is used by the role that has opened it, and those who have
+ * its privileges; any other is told that it is not open.  It is closed when the session that opened it ends.
+ */
+#define DBOS_OPEN_READ		0x01
+#define DBOS_OPEN_WRITE		0x02
+#define DBOS_OPEN_APPEND	0x04	/* what is written goes to the end, wherever that is */
+#define DBOS_OPEN_CREATE	0x08	/* when there is none */
+#define DBOS_OPEN_EXCLUSIVE	0x10	/* there must be none */
+#define DBOS_OPEN_TRUNCATE	0x20
+
+extern int64 dbos_file_open(text *path, int flags);
+extern void dbos_file_close(int64 handle);
+extern int64 dbos_file_read_open(int64 handle, int64 start, char *to, int64 length);
+extern int64 dbos_file_write_open(int64 handle, int64 start, const char *from, int64 length);
+extern void dbos_file_truncate_open(int64 handle, int64 size);
+extern void dbos_file_stat_open(int64 handle, DbosInode *inode);
+
+/*
+ * ---- Advisory locks of parts of files ----
+ *
+ * A lock belongs to a handle, or, with another owner than 0, to that owner in the session that opened the
+ * handle, whichever of its handles names it: so a mount gives each process of its own its locks.  length 0 reaches
+ * beyond any end.  A new lock takes the place of what the same owner had there.
+ */
+extern bool dbos_file_lock(int64 handle, int64 owner, bool exclusive, int64 start, int64 length, bool wait);
+extern void dbos_file_unlock(int64 handle, int64 owner, int64 start, int64 length);
+
 extern void dbos_file_register(void);
 
 #endif							/* DBOS_FILE_H */

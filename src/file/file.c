@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "open_file.h"
 #include "plan.h"
 #include "reclaim.h"
 #include "usage.h"
@@ -16,6 +17,7 @@ dbos_file_register(void)
 {
 	dbos_usage_install();
 	dbos_accessed_install();
+	dbos_open_file_sweep_register();
 	dbos_fold_duty_register();
 	dbos_quota_install();
 	dbos_file_system_register();

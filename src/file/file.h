@@ -34,7 +34,10 @@ typedef enum DbosTableName
 	TABLE_CHANGE,
 	TABLE_USAGE,
 	TABLE_QUOTA,
-	TABLE_FREED
+	TABLE_FREED,
+	TABLE_OPEN_FILE,
+	TABLE_UNLINKED,
+	TABLE_LOCK
 } DbosTableName;
 
 typedef struct DbosTableShape DbosTableShape;
@@ -92,6 +95,7 @@ extern bool dbos_table_update(DbosTable *table, ItemPointer tid, const Datum *va
 							  Snapshot snapshot, DbosUpdate how);
 extern bool dbos_table_delete(DbosTable *table, ItemPointer tid, Snapshot snapshot);
 extern bool dbos_table_lock(DbosTable *table, ItemPointer tid, Snapshot snapshot);
+extern bool dbos_table_hold(DbosTable *table, ItemPointer tid, Snapshot snapshot);
 extern int	dbos_table_ended_index(const DbosTable *table);
 extern int32 dbos_table_died(DbosTable *table);
 extern Datum dbos_column(DbosTable *table, int column);	/* of the slot; not for nulls */
@@ -174,6 +178,7 @@ extern bool dbos_inode_update(DbosInode *inode, Snapshot snapshot);
 extern bool dbos_inode_delete(DbosInode *inode, Snapshot snapshot);
 extern bool dbos_inode_touch(DbosInode *inode, Snapshot snapshot);
 extern bool dbos_inode_lock(DbosInode *inode, Snapshot snapshot);
+extern bool dbos_inode_hold(DbosInode *inode, Snapshot snapshot);
 extern bool dbos_inode_remains(int64 number);
 extern int64 dbos_file_now(void);
 extern TimestampTz dbos_file_timestamp(int64 nanoseconds);

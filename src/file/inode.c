@@ -358,6 +358,19 @@ dbos_inode_lock(DbosInode *inode, Snapshot snapshot)
 	return done;
 }
 
+/* Until the end of the transaction nobody deletes it, whatever else he does with it; false as for a change. */
+bool
+dbos_inode_hold(DbosInode *inode, Snapshot snapshot)
+{
+	DbosTable	table;
+	bool		done;
+
+	dbos_table_open(&table, TABLE_INODE, RowExclusiveLock);
+	done = dbos_table_hold(&table, &inode->tid, snapshot);
+	dbos_table_close(&table);
+	return done;
+}
+
 /* That it was read, if nobody has the row: for that nobody is made to wait, or to fail. */
 bool
 dbos_inode_touch(DbosInode *inode, Snapshot snapshot)

@@ -22,6 +22,7 @@
 #include "utils/snapmgr.h"
 
 #include "names.h"
+#include "open_file.h"
 
 /* ---- usage ---- */
 
@@ -73,6 +74,13 @@ dbos_usage_charge(const DbosInode *inode, int64 bytes)
 	}
 	dbos_entry_scan_end(&scan);
 	PopActiveSnapshot();
+	/* Without a name it is its owner's all the same. */
+	if (file_bytes != 0)
+	{
+		DbosUsage	usage = {.directory = DBOS_ROOT_INODE, .owner = inode->owner, .file_bytes = file_bytes};
+
+		dbos_usage_add(&usage);
+	}
 }
 
 static void
@@ -264,7 +272,7 @@ dbos_link(text *given, text *new_given)
 
 /* ---- removing ---- */
 
-/* One name of the inode was removed; with the last one it goes, and its content. */
+/* One name of the inode was removed; with the last one it goes, and its content, unless it is open. */
 void
 dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot)
 {
@@ -294,13 +302,24 @@ dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot)
 	dbos_usage_charge_name(directory, &inode, -1);
 	if (!last)
 		return;
-	charge_inode(directory, &inode, -1);
-	dbos_xattrs_drop(&inode, *snapshot);
-	if (inode.storage != STORAGE_INLINE && S_ISREG(inode.mode))
+	/* Looked for when nobody can open it any more. */
+	if (S_ISREG(inode.mode) && dbos_inode_is_open(number))
+		dbos_inode_keep_open(&inode);
+	else
+		dbos_node_free(directory, &inode, snapshot);
+}
+
+/* The inode is deleted; what it had goes too.  directory: the one of its last name. */
+void
+dbos_node_free(int64 directory, DbosInode *inode, Snapshot *snapshot)
+{
+	charge_inode(directory, inode, -1);
+	dbos_xattrs_drop(inode, *snapshot);
+	if (inode->storage != STORAGE_INLINE && S_ISREG(inode->mode))
 	{
 		dbos_changed();
 		*snapshot = dbos_view_renew();
-		dbos_storage_of(&inode)->free(&inode, *snapshot);
+		dbos_storage_of(inode)->free(inode, *snapshot);
 	}
 }
 

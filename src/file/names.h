@@ -19,6 +19,7 @@ extern bool dbos_node_unlink(DbosPath *path, Snapshot *snapshot);
 extern bool dbos_node_rmdir(DbosPath *path, Snapshot *snapshot);
 extern void dbos_directory_demand_removal(const DbosPath *path);
 extern void dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot);
+extern void dbos_node_free(int64 directory, DbosInode *inode, Snapshot *snapshot);
 extern void dbos_link(text *given, text *new_given);
 extern void dbos_unlink(text *given);
 extern void dbos_rmdir(text *given);

@@ -108,6 +108,9 @@ static const DbosTableShape shapes[] = {
 	[TABLE_USAGE] = {"directory_usage", 1, {{"directory_usage_pkey", true, 2, {1, 2}}}},
 	[TABLE_QUOTA] = {"file_quota", 1, {{"file_quota_pkey", true, 2, {1, 2}}}},
 	[TABLE_FREED] = {"freed_extent", 0, {}},
+	[TABLE_OPEN_FILE] = {"open_file", 2, {{"open_file_pkey", true, 1, {1}}, {"open_file_inode_idx", false, 1, {2}}}},
+	[TABLE_UNLINKED] = {"unlinked_file", 1, {{"unlinked_file_pkey", true, 1, {1}}}},
+	[TABLE_LOCK] = {"file_lock", 1, {{"file_lock_inode_idx", false, 1, {1}}}},
 };
 
 void
@@ -437,4 +440,14 @@ dbos_table_lock(DbosTable *table, ItemPointer tid, Snapshot snapshot)
 
 	return result_is_ok(table, table_tuple_lock(table->heap, tid, snapshot, table->slot, GetCurrentCommandId(false),
 												LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure));
+}
+
+/* The row is kept from being deleted until the end of the transaction, and its key from being changed; the rest of it is not. */
+bool
+dbos_table_hold(DbosTable *table, ItemPointer tid, Snapshot snapshot)
+{
+	TM_FailureData failure;
+
+	return result_is_ok(table, table_tuple_lock(table->heap, tid, snapshot, table->slot, GetCurrentCommandId(false),
+												LockTupleKeyShare, LockWaitBlock, TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS, &failure));
 }
