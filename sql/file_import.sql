@@ -12,7 +12,7 @@ COMMENT ON FUNCTION dbos.import_tree(text, text, boolean) IS
 CREATE FUNCTION dbos.import_plan(host_path text, path text, replace boolean DEFAULT false) RETURNS SETOF jsonb
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_import_plan';
 COMMENT ON FUNCTION dbos.import_plan(text, text, boolean) IS
-	'makes the directories of an import, and returns arguments of dbos.import_batch() for what is in them; see dbos.submit_import(). Example: SELECT dbos.import_plan(''/etc/default'', ''/defaults'');';
+	'makes the directories of an import, and returns arguments of dbos.import_batch() for what is in them, each of which a task can run. Example: SELECT dbos.import_plan(''/etc/default'', ''/defaults'');';
 CREATE FUNCTION dbos.import_batch(host_path text, path text, files jsonb, replace boolean DEFAULT false) RETURNS bigint
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_import_batch';
 COMMENT ON FUNCTION dbos.import_batch(text, text, jsonb, boolean) IS

@@ -10,7 +10,7 @@ CREATE VIEW dbos.help_entries AS
 				WHEN e.name OPERATOR(pg_catalog.~) 'mailbox|message|topic|subscri|publish|^(send|receive|lease|extend_lease|release|acknowledge|requeue)'
 					THEN 'message'
 				WHEN e.name OPERATOR(pg_catalog.~) ('(^|_)files?($|_)|director|inode|entry_|^path_|xattr|quota|snapshot|large_object|^(import|export)_'
-					'|^(chmod|chown|copy|df|du|fold_usage|glob|lines|link|ls|mkdir|read_link|read_text|remove|rename|rmdir|set_times|stat|submit_import|symlink|touch|tree|unlink|write_at|write_text)$')
+					'|^(chmod|chown|copy|df|du|fold_usage|glob|lines|link|ls|mkdir|read_link|read_text|remove|rename|rmdir|set_times|stat|symlink|touch|tree|unlink|write_at|write_text)$')
 					THEN 'file'
 				ELSE 'task' END AS room,
 		e.name, e.kind, e.signature,
