@@ -217,7 +217,7 @@ append_below(Found *found, DbosTable *entries, int64 directory, const char *pref
 	DbosShown	shown;
 
 	dbos_directory_shown(directory, snapshot, &shown);
-	if (!shown.listed)
+	if (!shown.found)
 		return;
 	dbos_scan_begin(&scan, entries, 2, snapshot, &key, 1, false);
 	while (dbos_scan_next(&scan))
@@ -227,7 +227,16 @@ append_below(Found *found, DbosTable *entries, int64 directory, const char *pref
 		CHECK_FOR_INTERRUPTS();
 		if (DatumGetInt32(dbos_column(entries, ENTRY_DIED)) == FOREVER &&
 			begins_with((DbosName) {VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)}, prefix, length))
-			append(found, DatumGetInt64(dbos_column(entries, ENTRY_CHILD)));
+		{
+			int64		child = DatumGetInt64(dbos_column(entries, ENTRY_CHILD));
+			DbosShown	below = {.found = true};
+
+			/* One's own is found where nothing is listed. */
+			if (!shown.listed)
+				dbos_directory_shown(child, snapshot, &below);
+			if (below.found)
+				append(found, child);
+		}
 	}
 	dbos_scan_end(&scan);
 }
