@@ -498,7 +498,7 @@ SELECT count(*) FROM pg_stats WHERE schemaname = 'dbos';
 SELECT rights.attempt('SELECT FROM pg_statistic'), rights.attempt('SELECT FROM pg_statistic_ext_data');
 \echo -- attack 53: what workers of others do, as the server shows it
 SELECT count(*) FROM pg_stat_activity WHERE pid = :ann_worker AND query <> '<insufficient privilege>';
-CREATE FUNCTION a55() RETURNS text[] LANGUAGE sql AS $$SELECT ARRAY[(SELECT count(*)::text FROM pg_prepared_statements), (SELECT count(*)::text FROM pg_cursors), (SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid())]$$;
+CREATE FUNCTION a55() RETURNS text[] LANGUAGE sql AS $$SELECT ARRAY[(SELECT count(*)::text FROM pg_prepared_statements), (SELECT count(*)::text FROM pg_cursors), (SELECT replace(query, '"', '') FROM pg_stat_activity WHERE pid = pg_backend_pid())]$$;
 CALL dbos.run('eve.a55');
 SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%secret of ann%' AND pid <> pg_backend_pid();
 \echo -- attack 54: ending and cancelling workers of others, and processes of the system
