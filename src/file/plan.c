@@ -44,7 +44,6 @@
 #include "utils/float.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 #include "utils/snapmgr.h"
 
 #include "plan.h"
