@@ -177,6 +177,8 @@ append_below(Directories *directories, Counters *counters, const char *path, int
 	{
 		int			place = directories->count;
 
+		if (!dbos_walk_read(&walk))
+			continue;
 		append(directories, counters, places[walk.depth - 1], cstring_to_text_with_len(walk.path.data, walk.path.len), &walk.inode);
 		if (!directories->list[place].counted)
 			continue;

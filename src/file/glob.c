@@ -499,26 +499,38 @@ put(Glob *glob, text *path, const DbosEntry *entry, DbosInode *inode)
 	tuplestore_putvalues(glob->result->setResult, glob->result->setDesc, values, nulls);
 }
 
+/* What a symbolic link leads to, or itself; the name was read. */
+static DbosInode
+target_of(DbosWalk *walk)
+{
+	DbosName	target = {walk->inode.content, walk->inode.content_length};
+	DbosInode	found;
+
+	if (S_ISLNK(walk->inode.mode) && follow(walk->levels[walk->depth - 1].directory, target, walk->snapshot, &found))
+		return found;
+	return walk->inode;
+}
+
 /* The name that the walk has found. */
 static void
 look_at(Glob *glob)
 {
 	DbosWalk   *walk = &glob->walk;
-	Bitmapset  *after = after_name(glob, glob->next[walk->depth - 1], walk->entry.name, S_ISDIR(walk->inode.mode));
-	MemoryContext old = MemoryContextSwitchTo(walk->row);
+	Bitmapset  *after = after_name(glob, glob->next[walk->depth - 1], walk->entry.name, walk->entry.kind == S_IFDIR >> 12);
 	bool		matched = bms_is_member(glob->ncomponents, after);
-	bool		goes_on = bms_num_members(after) > (matched ? 1 : 0);
-	DbosInode	directory = walk->inode;
-	DbosInode	target;
+	bool		goes_on = walk->entry.kind != S_IFREG >> 12 && bms_num_members(after) > (matched ? 1 : 0);
+	MemoryContext old = MemoryContextSwitchTo(walk->row);
+	DbosInode	target = {.number = 0};
 
-	if (S_ISLNK(walk->inode.mode) && (goes_on || (matched && glob->must_be_directory)) &&
-		follow(walk->levels[walk->depth - 1].directory, (DbosName) {walk->inode.content, walk->inode.content_length}, walk->snapshot, &target))
-		directory = target;
-	if (matched && (!glob->must_be_directory || S_ISDIR(directory.mode)))
-		put(glob, cstring_to_text_with_len(walk->path.data, walk->path.len), &walk->entry, &walk->inode);
+	if ((matched || goes_on) && dbos_walk_read(walk))
+	{
+		target = goes_on || glob->must_be_directory ? target_of(walk) : walk->inode;
+		if (matched && (!glob->must_be_directory || S_ISDIR(target.mode)))
+			put(glob, cstring_to_text_with_len(walk->path.data, walk->path.len), &walk->entry, &walk->inode);
+	}
 	MemoryContextSwitchTo(old);
 	if (goes_on)
-		enter(glob, &directory, bms_del_member(after, glob->ncomponents));
+		enter(glob, &target, bms_del_member(after, glob->ncomponents));
 	else
 		bms_free(after);
 }

@@ -84,9 +84,13 @@ dbos_tree(PG_FUNCTION_ARGS)
 	(void) dbos_walk_enter(&walk, path.inode.number);
 	while (dbos_walk_next(&walk))
 	{
-		MemoryContext old = MemoryContextSwitchTo(walk.row);
-		bool		enter = may_list(&walk.inode);
+		MemoryContext old;
+		bool		enter;
 
+		if (!dbos_walk_read(&walk))
+			continue;
+		enter = may_list(&walk.inode);
+		old = MemoryContextSwitchTo(walk.row);
 		put(result, cstring_to_text_with_len(walk.path.data, walk.path.len), walk.depth, &walk.entry, &walk.inode, snapshot);
 		MemoryContextSwitchTo(old);
 		if (enter)

@@ -42,7 +42,7 @@ stop_scan(DbosWalk *walk)
 }
 
 /*
- * Goes down into a directory, whose path is that of the name that was found last.  All of it is listed, unless
+ * Goes down into a directory, whose path is that of the name that was read last.  All of it is listed, unless
  * the caller says something else in what is returned, which is there until the next directory is entered.
  */
 DbosWalkLevel *
@@ -133,21 +133,7 @@ next_named(DbosWalk *walk, DbosWalkLevel *level)
 	return found;
 }
 
-static bool
-read_inode(DbosWalk *walk)
-{
-	Datum		key[2] = {Int64GetDatum(walk->entry.child), Int32GetDatum(FOREVER)};
-
-	if (!dbos_table_find(&walk->inodes, 0, walk->snapshot, key, 2))
-		return false;
-	dbos_inode_fill(&walk->inodes, &walk->inode);
-	return true;
-}
-
-/*
- * The next name, in walk->entry, walk->inode, walk->path and walk->name; they live until this is called again.
- * False: there is no more.
- */
+/* The next name, in walk->entry; it lives until this is called again.  False: there is no more. */
 bool
 dbos_walk_next(DbosWalk *walk)
 {
@@ -155,28 +141,36 @@ dbos_walk_next(DbosWalk *walk)
 	while (walk->depth > 0)
 	{
 		DbosWalkLevel *level = &walk->levels[walk->depth - 1];
-		MemoryContext old;
-		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!(level->names == NULL ? next_listed(walk, level) : next_named(walk, level)))
-		{
-			stop_scan(walk);
-			walk->depth--;
-			continue;
-		}
-		old = MemoryContextSwitchTo(walk->row);
-		found = read_inode(walk);
-		if (found)
-		{
-			walk->name = dbos_name_text(walk->entry.name);
-			walk->path.len = level->path_length;
-			appendStringInfoChar(&walk->path, '/');
-			appendBinaryStringInfo(&walk->path, VARDATA(walk->name), VARSIZE(walk->name) - VARHDRSZ);
-		}
-		MemoryContextSwitchTo(old);
-		if (found)
+		if (level->names == NULL ? next_listed(walk, level) : next_named(walk, level))
 			return true;
+		stop_scan(walk);
+		walk->depth--;
 	}
 	return false;
+}
+
+/*
+ * What the name that was found is of, in walk->inode, and its path, in walk->path; who need not know saves most of
+ * the work.  False: it is not there.
+ */
+bool
+dbos_walk_read(DbosWalk *walk)
+{
+	MemoryContext old = MemoryContextSwitchTo(walk->row);
+	Datum		key[2] = {Int64GetDatum(walk->entry.child), Int32GetDatum(FOREVER)};
+	bool		found = dbos_table_find(&walk->inodes, 0, walk->snapshot, key, 2);
+
+	if (found)
+	{
+		text	   *name = dbos_name_text(walk->entry.name);
+
+		dbos_inode_fill(&walk->inodes, &walk->inode);
+		walk->path.len = walk->levels[walk->depth - 1].path_length;
+		appendStringInfoChar(&walk->path, '/');
+		appendBinaryStringInfo(&walk->path, VARDATA(name), VARSIZE(name) - VARHDRSZ);
+	}
+	MemoryContextSwitchTo(old);
+	return found;
 }

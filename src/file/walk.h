@@ -38,11 +38,10 @@ typedef struct DbosWalk
 	int			depth;			/* of the directory whose name was found last; it is the innermost: levels[depth - 1] */
 	int			room;
 	MemoryContext row;			/* reset with each name */
-	/* What was found last. */
-	StringInfoData path;
+	/* What was found last, and what was read of it. */
 	DbosEntry	entry;
 	DbosInode	inode;
-	text	   *name;
+	StringInfoData path;
 	union
 	{
 		bytea		datum;
@@ -52,6 +51,7 @@ typedef struct DbosWalk
 
 extern void dbos_walk_begin(DbosWalk *walk, const char *path, int path_length, Snapshot snapshot);
 extern bool dbos_walk_next(DbosWalk *walk);
+extern bool dbos_walk_read(DbosWalk *walk);
 extern DbosWalkLevel *dbos_walk_enter(DbosWalk *walk, int64 directory);
 extern void dbos_walk_end(DbosWalk *walk);
 
