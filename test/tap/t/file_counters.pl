@@ -212,6 +212,21 @@ cmp_ok($looks, '>', 20, 'a role that may not read all looked too');
 is($differed, 0, 'and saw what it may see') or diag($node->safe_psql('postgres', 'SELECT DISTINCT unnest(wrong) FROM seen_by_role LIMIT 20'));
 is($node->safe_psql('postgres', 'SELECT * FROM wrong'), '', 'nothing differs at the end');
 is($node->safe_psql('postgres', q{SELECT count(*) > 10 FROM dbos.files}), 't', 'where there are files');
+# ---- without preloading ----
+
+# The first query of a session brings the library, and has the paths of it in its plan.
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
+$node->safe_psql('postgres', q{
+SELECT dbos.mkdir('/large');
+SELECT count(dbos.write_file('/large/' || n, 'x')) FROM generate_series(1, 3000) n;
+SELECT dbos.truncate_file('/large/1', 2000000000);
+ANALYZE dbos.inode, dbos.directory_entry;
+});
+$node->restart;
+like($node->safe_psql('postgres', q{EXPLAIN SELECT path FROM dbos.files WHERE size > 1e9}), qr/inode_size_class_idx/, 'large files are found by their index without preloading');
+like($node->safe_psql('postgres', q{EXPLAIN SELECT size FROM dbos.files WHERE path = '/large/7'}), qr/directory_entry_pkey/, 'and paths by names');
+is($node->safe_psql('postgres', q{SET ROLE three; SELECT path FROM dbos.files WHERE path LIKE '/large/%' AND size > 1e9}), '/large/1', 'also for a role with policies');
+
 diag("$looks and " . $node->safe_psql('postgres', 'SELECT count(*) FROM seen') . " comparisons");
 
 $node->stop;
