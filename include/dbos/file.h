@@ -101,4 +101,7 @@ extern void dbos_file_unlock(int64 handle, int64 owner, int64 start, int64 lengt
 
 extern void dbos_file_register(void);
 
+/* For the process of bgworkers/upkeep.c: makes tables of files small again, where moves says so also by moving rows. */
+extern void dbos_upkeep(bool moves);
+
 #endif							/* DBOS_FILE_H */

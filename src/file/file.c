@@ -9,6 +9,7 @@
 #include "open_file.h"
 #include "plan.h"
 #include "reclaim.h"
+#include "reuse.h"
 #include "usage.h"
 #include "visible.h"
 
@@ -20,6 +21,8 @@ dbos_file_register(void)
 	dbos_open_file_sweep_register();
 	dbos_fold_duty_register();
 	dbos_quota_install();
+	dbos_reuse_install();
+	dbos_upkeep_duty_register();
 	dbos_file_system_register();
 	dbos_reclaim_duty_register();
 	dbos_directory_cache_install();

@@ -27,7 +27,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "file.h"
+#include "reuse.h"
 
 /* Of 2 GB of content. */
 #define MAX_EMPTIED (256 * 1024)
@@ -46,6 +46,7 @@ static uint32 space = 0;
 static uint32 first = 0;
 static uint32 count = 0;
 static Oid	of_relation = InvalidOid;
+static int	emptied = 0;		/* by the current transaction */
 
 static Emptied *
 at(uint32 number)
@@ -74,6 +75,7 @@ grow(void)
 void
 dbos_page_emptied(Relation relation, BlockNumber block)
 {
+	emptied++;
 	if (of_relation != RelationGetRelid(relation))
 	{
 		of_relation = RelationGetRelid(relation);
@@ -98,8 +100,8 @@ dbos_pages_left(void)
 }
 
 /* Free bytes of the page when what nobody can see any more is gone from it. */
-static Size
-prune(Relation relation, BlockNumber block)
+Size
+dbos_page_room(Relation relation, BlockNumber block)
 {
 	Buffer		buffer = ReadBuffer(relation, block);
 	Size		available;
@@ -136,7 +138,7 @@ dbos_pages_reclaim(Relation relation, int wanted)
 		/* The table may have become shorter, or another file. */
 		if (next.block >= blocks || TransactionIdDidAbort(next.by))
 			continue;
-		available = prune(relation, next.block);
+		available = dbos_page_room(relation, next.block);
 		if (available < BLCKSZ / 2)
 			continue;
 		RecordPageWithFreeSpace(relation, next.block, available);
@@ -147,4 +149,19 @@ dbos_pages_reclaim(Relation relation, int wanted)
 	/* Its upper levels too: a search begins there. */
 	if (lowest != InvalidBlockNumber)
 		FreeSpaceMapVacuumRange(relation, lowest, highest + 1);
+}
+
+static void
+at_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && emptied > 0)
+		dbos_upkeep_want(emptied);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		emptied = 0;
+}
+
+void
+dbos_reuse_install(void)
+{
+	RegisterXactCallback(at_end, NULL);
 }

@@ -19,20 +19,16 @@
 
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "commands/vacuum.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_node.h"
-#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "reuse.h"
 #include "usage.h"
 
 PG_FUNCTION_INFO_V1(dbos_fold_usage);
@@ -313,36 +309,6 @@ fold_round(TimestampTz now)
 	return count;
 }
 
-/* Commits the transaction of the duty, and leaves another one in its place. */
-static void
-vacuum_changes(void)
-{
-	static MemoryContext context = NULL;	/* outlives the transactions of the vacuum */
-	MemoryContext portal = PortalContext;
-	VacuumStmt *statement;
-
-	if (context == NULL)
-		context = AllocSetContextCreate(TopMemoryContext, "dbos vacuum", ALLOCSET_SMALL_SIZES);
-	MemoryContextReset(context);
-	MemoryContextSwitchTo(context);
-	statement = makeNode(VacuumStmt);
-	/* Who waits for the end of the table would keep all else waiting. */
-	statement->options = list_make2(makeDefElem("skip_locked", NULL, -1),
-									makeDefElem("truncate", (Node *) makeString("false"), -1));
-	statement->rels = list_make1(makeVacuumRelation(makeRangeVar("dbos", "directory_change", -1), InvalidOid, NIL));
-	statement->is_vacuumcmd = true;
-	PG_TRY();
-	{
-		PortalContext = context;
-		ExecVacuum(make_parsestate(NULL), statement, true);
-	}
-	PG_FINALLY();
-	{
-		PortalContext = portal;
-	}
-	PG_END_TRY();
-}
-
 static void
 fold_duty(DbosDutyResult *result)
 {
@@ -371,7 +337,8 @@ fold_duty(DbosDutyResult *result)
 		dead = 0;
 		vacuumed_at = now;
 		whole_at = 0;
-		vacuum_changes();
+		/* Who waits for the end of the table would keep all else waiting. */
+		dbos_vacuum("directory_change", false);
 	}
 }
 
