@@ -241,6 +241,8 @@ move_some(Moving *moving)
 	}
 	PopActiveSnapshot();
 	dbos_table_close(&moving->table);
+	if (moving->moved > 0)
+		dbos_stop_point("rows moved");
 	return more && moving->source > moving->target;
 }
 
