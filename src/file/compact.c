@@ -242,7 +242,7 @@ move_some(Moving *moving)
 	PopActiveSnapshot();
 	dbos_table_close(&moving->table);
 	if (moving->moved > 0)
-		dbos_stop_point("rows moved");
+		dbos_stop_point(psprintf("rows of %s moved", moving->kept->relation));
 	return more && moving->source > moving->target;
 }
 
