@@ -152,7 +152,9 @@ CREATE TABLE dbos.task_history
 	buffers_hit bigint,
 	buffers_read bigint,
 	memory_bytes bigint,
-	xid xid8 NOT NULL
+	xid xid8 NOT NULL,
+	file_bytes_read bigint,
+	file_bytes_written bigint
 ) PARTITION BY RANGE (finished_at);
 COMMENT ON TABLE dbos.task_history IS 'tasks that ended; read dbos.tasks';
 
@@ -170,7 +172,9 @@ CREATE TABLE dbos.task_attempt
 	rows bigint,
 	buffers_hit bigint,
 	buffers_read bigint,
-	memory_bytes bigint
+	memory_bytes bigint,
+	file_bytes_read bigint,
+	file_bytes_written bigint
 );
 CREATE INDEX task_attempt_task ON dbos.task_attempt (task_id);
 COMMENT ON TABLE dbos.task_attempt IS 'attempts that were followed by another one; read dbos.attempts';

@@ -159,7 +159,8 @@ CREATE VIEW dbos.earlier_attempt WITH (security_barrier) AS
 	SELECT a.task_id, a.attempt, a.outcome, a.started_at, a.finished_at,
 		a.finished_at OPERATOR(pg_catalog.-) a.started_at AS duration,
 		a.worker_pid, a.cpu_seconds, a.rows, a.buffers_hit, a.buffers_read, a.memory_bytes,
-		CASE WHEN own.content THEN a.error END AS error
+		CASE WHEN own.content THEN a.error END AS error,
+		a.file_bytes_read, a.file_bytes_written
 	FROM dbos.task_attempt a
 		CROSS JOIN LATERAL (SELECT t.role, t.container_id FROM dbos.task t
 							WHERE t.shard OPERATOR(pg_catalog.=) (a.task_id OPERATOR(pg_catalog.&) 15)::smallint AND t.id OPERATOR(pg_catalog.=) a.task_id
@@ -174,7 +175,8 @@ CREATE VIEW dbos.last_attempt WITH (security_barrier) AS
 	SELECT h.id AS task_id, h.attempt OPERATOR(pg_catalog.+) h.crashes AS attempt, h.state AS outcome, h.started_at, h.finished_at,
 		h.finished_at OPERATOR(pg_catalog.-) h.started_at AS duration,
 		h.worker_pid, h.cpu_seconds, h.rows, h.buffers_hit, h.buffers_read, h.memory_bytes,
-		CASE WHEN own.content THEN h.error END AS error
+		CASE WHEN own.content THEN h.error END AS error,
+		h.file_bytes_read, h.file_bytes_written
 	FROM dbos.task_history h
 		CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(h.role::pg_catalog.oid, 'USAGE')
 							OR pg_catalog.pg_has_role('dbos_admin', 'USAGE') AS content) own

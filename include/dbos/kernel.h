@@ -202,6 +202,16 @@ extern const DbosDuty *dbos_duty_at(int number);	/* NULL: there are no more */
 extern void dbos_duty_set_wanter(void (*want) (void));
 extern void dbos_duty_want(void);
 
+/* ---- traffic.c: what this process has read from files and written to them, also what was rolled back ---- */
+
+typedef struct DbosFileTraffic
+{
+	int64		bytes_read;
+	int64		bytes_written;
+} DbosFileTraffic;
+
+extern DbosFileTraffic dbos_file_traffic;
+
 /* ---- system_functions.c: what dbos says of itself ---- */
 
 /*

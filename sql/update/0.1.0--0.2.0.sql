@@ -11,6 +11,10 @@ ALTER TABLE dbos.queue ADD COLUMN partition_concurrency integer CHECK (partition
 ALTER TABLE dbos.queue ALTER COLUMN id SET START WITH 2;
 DROP FUNCTION dbos.create_queue(text, integer), dbos.alter_queue(text, integer);
 
+-- What an attempt has read from files and written to them.
+ALTER TABLE dbos.task_history ADD COLUMN file_bytes_read bigint, ADD COLUMN file_bytes_written bigint;
+ALTER TABLE dbos.task_attempt ADD COLUMN file_bytes_read bigint, ADD COLUMN file_bytes_written bigint;
+
 -- Of tasks that wait or run: few rows, and submits wait for as long as these take.
 DROP INDEX dbos.task_ready;
 CREATE INDEX task_ready ON dbos.task (queue_id, session_role, priority, id) WHERE NOT held AND partition_key IS NULL;

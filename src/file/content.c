@@ -35,6 +35,16 @@ dbos_content_read(const DbosInode *inode, int64 start, char *to, int64 length, S
 	/* Of a large object also that it is missing is told. */
 	if (length > 0 || dbos_is_large_object(inode))
 		dbos_storage_of(inode)->read(inode, start, to, length, snapshot, at_epoch);
+	dbos_file_traffic.bytes_read += length;
+}
+
+/* Whether it was done, and if so, counted. */
+static bool
+written(const DbosContent *content, bool done)
+{
+	if (done)
+		dbos_file_traffic.bytes_written += content->length;
+	return done;
 }
 
 /* A program that runs as another is not changed by who is not that one. */
@@ -91,6 +101,7 @@ dbos_content_begin(DbosInode *inode, const DbosContent *content)
 		return;
 	}
 	plan(inode, content, &start);
+	(void) written(content, S_ISREG(inode->mode));
 	if (inode->size <= INLINE_MAX && !dbos_is_large_object(inode))
 	{
 		inode->storage = STORAGE_INLINE;
@@ -133,7 +144,7 @@ dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snaps
 		if (content->how == WRITE_REPLACE)
 			inode->content = NULL;
 		dbos_storage_inline.write(inode, old.size, start, content->bytes, content->length, *snapshot);
-		return dbos_inode_update(inode, *snapshot);
+		return written(content, dbos_inode_update(inode, *snapshot));
 	}
 	if (was_inline)
 	{
@@ -154,7 +165,7 @@ dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snaps
 	else if (was_inline && old.size > 0)
 		move_out(inode, old.content, old.size, snapshot);
 	dbos_storage_of(inode)->write(inode, old.size, start, content->bytes, content->length, *snapshot);
-	return true;
+	return written(content, true);
 }
 
 /* The same for a new size; what is added reads as zeros. */

@@ -77,6 +77,7 @@ write_piece(DbosInode *inode, int64 start, const char *bytes, int64 length, Snap
 		inode->checksum = dbos_checksum(inode->checksum, bytes, length);
 	inode->size = start + length;
 	dbos_storage_of(inode)->write(inode, old_size, start, bytes, length, *snapshot);
+	dbos_file_traffic.bytes_written += length;
 	/* The next piece continues the extent of this one. */
 	dbos_changed();
 	*snapshot = dbos_view_renew();

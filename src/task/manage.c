@@ -257,9 +257,9 @@ dbos_retry(PG_FUNCTION_ARGS)
 	};
 	static DbosPlan keep = {
 		.sql = "INSERT INTO dbos.task_attempt (task_id, attempt, outcome, started_at, finished_at, worker_pid, error,"
-		" cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes)"
+		" cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes, file_bytes_read, file_bytes_written)"
 		" SELECT id, attempt, state, started_at, finished_at, worker_pid, error, cpu_seconds, rows, buffers_hit,"
-		" buffers_read, memory_bytes FROM dbos.task_history"
+		" buffers_read, memory_bytes, file_bytes_read, file_bytes_written FROM dbos.task_history"
 		" WHERE id OPERATOR(pg_catalog.=) $1 AND started_at IS NOT NULL",
 		.nargs = 1,
 		.argtypes = {INT8OID},

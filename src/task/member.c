@@ -116,6 +116,7 @@ dbos_member_start(DbosMember *member, int64 id, bool follows)
 	member->attempt.started_at = last_looked;
 	member->usage_before = last_usage;
 	member->buffers_before = pgBufferUsage;
+	member->traffic_before = dbos_file_traffic;
 }
 
 /* Reads what its row says; false when the task is not there for this login to run. */
@@ -235,6 +236,8 @@ note_usage(DbosMember *member)
 		+ seconds_between(member->usage_before.ru_stime, last_usage.ru_stime);
 	attempt->buffers_hit = pgBufferUsage.shared_blks_hit - member->buffers_before.shared_blks_hit;
 	attempt->buffers_read = pgBufferUsage.shared_blks_read - member->buffers_before.shared_blks_read;
+	attempt->file_bytes_read = dbos_file_traffic.bytes_read - member->traffic_before.bytes_read;
+	attempt->file_bytes_written = dbos_file_traffic.bytes_written - member->traffic_before.bytes_written;
 	attempt->memory_bytes = (int64) last_usage.ru_maxrss * 1024;
 	attempt->finished_at = last_looked;
 }

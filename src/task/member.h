@@ -53,6 +53,7 @@ typedef struct DbosMember
 	DbosAttempt attempt;
 	struct rusage usage_before;
 	BufferUsage buffers_before;
+	DbosFileTraffic traffic_before;
 } DbosMember;
 
 /* What became of an attempt that failed, until it is written down. */

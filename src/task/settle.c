@@ -31,7 +31,7 @@
 
 /* A retry is never put off for longer than this. */
 #define RETRY_DELAY_MAX_US (USECS_PER_DAY)
-#define NUMBER_OF_USAGE 8
+#define NUMBER_OF_USAGE 10
 
 /* ---- errors as documents ---- */
 
@@ -186,6 +186,8 @@ usage_values(const DbosAttempt *attempt, TimestampTz now, Datum *values, char *n
 	values[5] = Int64GetDatum(attempt->buffers_hit);
 	values[6] = Int64GetDatum(attempt->buffers_read);
 	values[7] = Int64GetDatum(attempt->memory_bytes);
+	values[8] = Int64GetDatum(attempt->file_bytes_read);
+	values[9] = Int64GetDatum(attempt->file_bytes_written);
 }
 
 /* Moves a row that this transaction has locked, and what belongs to it, out of the live tables. */
@@ -244,11 +246,11 @@ keep_attempt(int64 task, int32 number, const char *outcome, Jsonb *error, const 
 {
 	static DbosPlan plan = {
 		.sql = "INSERT INTO dbos.task_attempt (task_id, attempt, outcome, error, started_at, finished_at, worker_pid,"
-		" cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-		.nargs = 12,
+		" cpu_seconds, rows, buffers_hit, buffers_read, memory_bytes, file_bytes_read, file_bytes_written)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		.nargs = 14,
 		.argtypes = {INT8OID, INT4OID, TEXTOID, JSONBOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID,
-		FLOAT4OID, INT8OID, INT8OID, INT8OID, INT8OID},
+		FLOAT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID},
 	};
 	Datum		values[4 + NUMBER_OF_USAGE];
 	char		nulls[4 + NUMBER_OF_USAGE + 1];

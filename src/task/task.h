@@ -272,6 +272,8 @@ typedef struct DbosAttempt
 	int64		buffers_hit;
 	int64		buffers_read;
 	int64		memory_bytes;
+	int64		file_bytes_read;
+	int64		file_bytes_written;
 } DbosAttempt;
 
 /* The final states of a task. */

@@ -66,6 +66,8 @@ enum HistoryColumn
 	HISTORY_BUFFERS_READ,
 	HISTORY_MEMORY_BYTES,
 	HISTORY_XID,
+	HISTORY_FILE_BYTES_READ,
+	HISTORY_FILE_BYTES_WRITTEN,
 	HISTORY_COLUMNS
 };
 
@@ -324,6 +326,8 @@ fill_history(TupleTableSlot *slot, const DbosTaskRow *row, const char *state, Js
 		put(slot, HISTORY_BUFFERS_HIT, Int64GetDatum(attempt->buffers_hit));
 		put(slot, HISTORY_BUFFERS_READ, Int64GetDatum(attempt->buffers_read));
 		put(slot, HISTORY_MEMORY_BYTES, Int64GetDatum(attempt->memory_bytes));
+		put(slot, HISTORY_FILE_BYTES_READ, Int64GetDatum(attempt->file_bytes_read));
+		put(slot, HISTORY_FILE_BYTES_WRITTEN, Int64GetDatum(attempt->file_bytes_written));
 	}
 	ExecStoreVirtualTuple(slot);
 }
