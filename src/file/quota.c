@@ -15,16 +15,13 @@
  * ExclusiveLock, which waits for those who are committing.  Where there is no quota, that lock (of the kind that
  * needs no shared memory) and a look at a cached list are all that is paid.
  *
- * The sum to add is, for a directory that stays where it is, the difference in this transaction.  One that
- * has come to lie below other directories, or is gone, takes what it had before away from the quotas it was
- * under, and brings what it has now to those it is under.
+ * What a transaction adds is found in quota_sum.c.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -136,6 +133,13 @@ load(void)
 	loaded = invalidations == before;
 }
 
+/* Directories that this transaction has moved. */
+List *
+dbos_quota_moves(void)
+{
+	return moved;
+}
+
 /* All quotas, those of roles first; the list lives until it is asked for again. */
 int
 dbos_quotas(const DbosQuota **all)
@@ -146,8 +150,9 @@ dbos_quotas(const DbosQuota **all)
 	return nquotas;
 }
 
-static int
-find(int64 directory, Oid role)
+/* Its number in the list; -1: there is none. */
+int
+dbos_quota_find(int64 directory, Oid role)
 {
 	DbosQuota	key = {.directory = directory, .role = role};
 	DbosQuota  *found = nquotas == 0 ? NULL : bsearch(&key, quotas, nquotas, sizeof(DbosQuota), compare);
@@ -155,290 +160,17 @@ find(int64 directory, Oid role)
 	return found == NULL ? -1 : found - quotas;
 }
 
+bool
+dbos_quota_of_directories(void)
+{
+	return ndirectory_quotas > 0;
+}
+
 /* Until the end of the transaction nobody else commits changes of files. */
 void
 dbos_quotas_lock(void)
 {
 	LockRelationOid(dbos_relation_oid("file_quota"), ExclusiveLock);
-}
-
-/* ---- where directories lie ---- */
-
-/* What has been committed by now, without what this transaction has done; to be popped. */
-Snapshot
-dbos_before_this_transaction(void)
-{
-	PushCopiedSnapshot(GetLatestSnapshot());
-	GetActiveSnapshot()->curcid = FirstCommandId;
-	return GetActiveSnapshot();
-}
-
-/* The directory that it lies in; 0: in none. */
-static int64
-parent_of(int64 directory, Snapshot snapshot)
-{
-	DbosEntryScan scan;
-	DbosEntry	entry;
-	int64		parent = 0;
-
-	dbos_parents_scan_begin(&scan, directory, snapshot, FOREVER);
-	if (dbos_entry_scan_next(&scan, &entry))
-		parent = entry.parent;
-	dbos_entry_scan_end(&scan);
-	return parent;
-}
-
-static bool
-is_there(int64 directory, Snapshot snapshot)
-{
-	DbosInode	inode;
-
-	return dbos_inode_read(directory, snapshot, FOREVER, &inode);
-}
-
-/* Numbers of the quotas of the directory and of those above it; *there: whether it is. */
-static List *
-quotas_above(int64 directory, Snapshot snapshot, bool *there)
-{
-	List	   *above = NIL;
-	int64		parent = parent_of(directory, snapshot);
-
-	*there = parent != 0 || is_there(directory, snapshot);
-	while (*there && directory != 0)
-	{
-		int			number = find(directory, InvalidOid);
-
-		CHECK_FOR_INTERRUPTS();
-		if (number >= 0)
-			above = lappend_int(above, number);
-		directory = parent;
-		if (directory != 0)
-			parent = parent_of(directory, snapshot);
-	}
-	return above;
-}
-
-/* ---- sums ---- */
-
-static void
-add_row(void *arg, const DbosUsage *row)
-{
-	DbosQuotaUse *use = arg;
-
-	use->bytes += row->bytes;
-	use->files += row->names + row->directories;
-}
-
-/* Calls back for each directory below that one, and for it. */
-static void
-visit_below(int64 directory, Snapshot snapshot, void (*each) (void *arg, int64 directory), void *arg)
-{
-	List	   *queue = list_make1(palloc(sizeof(int64)));
-
-	*(int64 *) linitial(queue) = directory;
-	while (queue != NIL)
-	{
-		int64	   *at = llast(queue);
-		int64		number = *at;
-		DbosEntryScan scan;
-		DbosEntry	entry;
-
-		queue = list_delete_last(queue);
-		pfree(at);
-		each(arg, number);
-		dbos_directories_scan_begin(&scan, number, snapshot, FOREVER);
-		while (dbos_entry_scan_next(&scan, &entry))
-		{
-			CHECK_FOR_INTERRUPTS();
-			at = palloc(sizeof(int64));
-			*at = entry.child;
-			queue = lappend(queue, at);
-		}
-		dbos_entry_scan_end(&scan);
-	}
-}
-
-typedef struct Counting
-{
-	Snapshot	snapshot;
-	DbosQuotaUse *use;
-} Counting;
-
-static void
-count_directory(void *arg, int64 directory)
-{
-	Counting   *counting = arg;
-
-	dbos_usage_rows(directory, counting->snapshot, add_row, counting->use);
-}
-
-static void
-count_owned(DbosTableName name, Oid role, Snapshot snapshot, DbosQuotaUse *use)
-{
-	DbosTable	table;
-	TableScanDesc scan;
-
-	dbos_table_open(&table, name, AccessShareLock);
-	scan = table_beginscan(table.heap, snapshot, 0, NULL);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, table.slot))
-	{
-		DbosUsage	row;
-
-		CHECK_FOR_INTERRUPTS();
-		dbos_usage_fill(&table, &row);
-		if (row.owner != role)
-			continue;
-		use->bytes += row.file_bytes;
-		use->files += row.files + row.directories;
-	}
-	table_endscan(scan);
-	dbos_table_close(&table);
-}
-
-/* What is used of it, without what this transaction has done; for a new quota, with the lock of all. */
-void
-dbos_quota_count(const DbosQuota *quota, DbosQuotaUse *use)
-{
-	Snapshot	snapshot = dbos_before_this_transaction();
-	Counting	counting = {snapshot, use};
-
-	memset(use, 0, sizeof(DbosQuotaUse));
-	if (quota->directory != 0)
-		visit_below(quota->directory, snapshot, count_directory, &counting);
-	else
-	{
-		count_owned(TABLE_USAGE, quota->role, snapshot, use);
-		count_owned(TABLE_CHANGE, quota->role, snapshot, use);
-	}
-	PopActiveSnapshot();
-}
-
-/* ---- what this transaction adds ---- */
-
-typedef struct Place
-{
-	int64		directory;
-	uint32		status;
-	bool		moved;
-	DbosQuotaUse change;
-} Place;
-
-#define SH_PREFIX places
-#define SH_ELEMENT_TYPE Place
-#define SH_KEY_TYPE int64
-#define SH_KEY directory
-#define SH_HASH_KEY(tb, key) murmurhash32((uint32) (key) ^ (uint32) ((key) >> 32))
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-typedef struct Adding
-{
-	places_hash *places;
-	DbosQuotaUse *added;		/* to each quota */
-	Snapshot	before;
-	Snapshot	now;
-} Adding;
-
-static Place *
-place_of(Adding *adding, int64 directory)
-{
-	bool		found;
-	Place	   *place = places_insert(adding->places, directory, &found);
-
-	if (!found)
-	{
-		place->moved = false;
-		memset(&place->change, 0, sizeof(DbosQuotaUse));
-	}
-	return place;
-}
-
-static void
-add_change(void *arg, const DbosUsage *change)
-{
-	Adding	   *adding = arg;
-	int			number = find(0, change->owner);
-
-	if (number >= 0)
-	{
-		adding->added[number].bytes += change->file_bytes;
-		adding->added[number].files += change->files + change->directories;
-	}
-	if (ndirectory_quotas > 0)
-		add_row(&place_of(adding, change->directory)->change, change);
-}
-
-static void
-add_moved(void *arg, int64 directory)
-{
-	place_of(arg, directory)->moved = true;
-}
-
-static void
-add_to(Adding *adding, List *numbers, const DbosQuotaUse *use, int sign)
-{
-	ListCell   *cell;
-
-	foreach(cell, numbers)
-	{
-		adding->added[lfirst_int(cell)].bytes += sign * use->bytes;
-		adding->added[lfirst_int(cell)].files += sign * use->files;
-	}
-}
-
-static void
-add_place(Adding *adding, const Place *place)
-{
-	DbosQuotaUse had = {0};
-	DbosQuotaUse has = place->change;
-	bool		there;
-	List	   *above = quotas_above(place->directory, adding->now, &there);
-
-	if (!place->moved && there)
-	{
-		add_to(adding, above, &has, 1);
-		return;
-	}
-	dbos_usage_rows(place->directory, adding->before, add_row, &had);
-	has.bytes += had.bytes;
-	has.files += had.files;
-	add_to(adding, above, &has, 1);
-	add_to(adding, quotas_above(place->directory, adding->before, &there), &had, -1);
-}
-
-/* What this transaction adds to each quota. */
-void
-dbos_quota_added(DbosQuotaUse *added)
-{
-	Adding		adding = {.added = added};
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dbos quota", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	places_iterator iterator;
-	Place	   *place;
-	ListCell   *cell;
-
-	memset(added, 0, sizeof(DbosQuotaUse) * nquotas);
-	adding.before = dbos_before_this_transaction();
-	PushCopiedSnapshot(adding.before);
-	UpdateActiveSnapshotCommandId();
-	adding.now = GetActiveSnapshot();
-	adding.places = places_create(context, 64, NULL);
-	dbos_usage_pending(add_change, &adding);
-	if (ndirectory_quotas > 0)
-	{
-		foreach(cell, moved)
-			visit_below(*(int64 *) lfirst(cell), adding.before, add_moved, &adding);
-	}
-	places_start_iterate(adding.places, &iterator);
-	while ((place = places_iterate(adding.places, &iterator)) != NULL)
-		add_place(&adding, place);
-	PopActiveSnapshot();
-	PopActiveSnapshot();
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
 }
 
 /* ---- limits ---- */
@@ -562,10 +294,10 @@ find_gone(void)
 	foreach(cell, removed)
 	{
 		int64		directory = *(int64 *) lfirst(cell);
-		int			number = find(directory, InvalidOid);
+		int			number = dbos_quota_find(directory, InvalidOid);
 
 		if (number >= 0)
-			gone[number] = !is_there(directory, GetActiveSnapshot());
+			gone[number] = !dbos_directory_is_there(directory, GetActiveSnapshot());
 	}
 	PopActiveSnapshot();
 	return gone;
@@ -594,7 +326,7 @@ dbos_quota_settle(void)
 			load();
 	}
 	added = palloc(sizeof(DbosQuotaUse) * nquotas);
-	dbos_quota_added(added);
+	dbos_quota_added(added, nquotas, moved);
 	gone = find_gone();
 	dbos_table_open(&table, TABLE_QUOTA, RowExclusiveLock);
 	for (int i = 0; i < nquotas; i++)
@@ -616,7 +348,7 @@ check_all(void)
 	DbosQuotaUse *added = palloc(sizeof(DbosQuotaUse) * nquotas);
 	DbosTable	table;
 
-	dbos_quota_added(added);
+	dbos_quota_added(added, nquotas, moved);
 	dbos_table_open(&table, TABLE_QUOTA, AccessShareLock);
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < nquotas; i++)
@@ -667,7 +399,7 @@ may_add_below(int64 directory, int64 bytes, int64 files)
 
 		last_directory = 0;
 		PushActiveSnapshot(GetLatestSnapshot());
-		last_above = quotas_above(directory, GetActiveSnapshot(), &there);
+		last_above = dbos_quotas_above(directory, GetActiveSnapshot(), &there);
 		PopActiveSnapshot();
 		MemoryContextSwitchTo(old);
 		last_directory = directory;
@@ -690,7 +422,7 @@ dbos_quota_note(const DbosUsage *change)
 		return;
 	if (hints == NULL)
 		hints = MemoryContextAllocZero(TopTransactionContext, sizeof(Hint) * nquotas);
-	number = find(0, change->owner);
+	number = dbos_quota_find(0, change->owner);
 	if (number >= 0 && (change->file_bytes != 0 || change->files != 0 || change->directories != 0))
 		fit &= may_add(number, change->file_bytes, change->files + change->directories);
 	if (ndirectory_quotas > 0 && (change->bytes != 0 || change->names != 0 || change->directories != 0))

@@ -33,10 +33,19 @@ enum QuotaColumn
 	QUOTA_COLUMNS
 };
 
+/* ---- quota.c ---- */
+
 extern int	dbos_quotas(const DbosQuota **all);
+extern int	dbos_quota_find(int64 directory, Oid role);
+extern bool dbos_quota_of_directories(void);
+extern List *dbos_quota_moves(void);
 extern void dbos_quotas_lock(void);
+
+/* ---- quota_sum.c ---- */
+
+extern bool dbos_directory_is_there(int64 directory, Snapshot snapshot);
+extern List *dbos_quotas_above(int64 directory, Snapshot snapshot, bool *there);
 extern void dbos_quota_count(const DbosQuota *quota, DbosQuotaUse *use);
-extern void dbos_quota_added(DbosQuotaUse *added);
-extern Snapshot dbos_before_this_transaction(void);
+extern void dbos_quota_added(DbosQuotaUse *added, int count, List *moved);
 
 #endif							/* QUOTA_H */

@@ -291,7 +291,7 @@ dbos_file_quota_use(PG_FUNCTION_ARGS)
 	TableScanDesc scan;
 
 	InitMaterializedSRF(fcinfo, 0);
-	dbos_quota_added(added);
+	dbos_quota_added(added, count, dbos_quota_moves());
 	dbos_table_open(&table, TABLE_QUOTA, AccessShareLock);
 	scan = table_beginscan(table.heap, GetActiveSnapshot(), 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, table.slot))
