@@ -527,7 +527,9 @@ my %model = (
 		demand($node, 4);
 		my %entries = %{ $node->{entries} };
 		others($_) and give_up() foreach values %entries;
-		return join('|', map { join(' ', $_, $kind{ $entries{$_}{kind} }, $entries{$_}{mode}, size_of($entries{$_})) } sort { bytes_of($a) cmp bytes_of($b) } keys %entries);
+		# Who may not reach what is there is told no more of it.
+		my $reached = ($node->{mode} & 0100) != 0;
+		return join('|', map { join(' ', $_, $kind{ $entries{$_}{kind} }, $reached ? ($entries{$_}{mode}, size_of($entries{$_})) : ()) } sort { bytes_of($a) cmp bytes_of($b) } keys %entries);
 	});
 
 # What an operation is to tell, with what it changes; undef when it is not to be done now.
