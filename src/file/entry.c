@@ -330,21 +330,34 @@ dbos_entry_scan_end(DbosEntryScan *scan)
 	dbos_table_close(&scan->table);
 }
 
+static bool
+has_names(int64 directory, Snapshot snapshot)
+{
+	DbosEntryScan scan;
+	DbosEntry	entry;
+	bool		found;
+
+	dbos_entry_scan_begin(&scan, directory, snapshot, FOREVER);
+	found = dbos_entry_scan_next(&scan, &entry);
+	dbos_entry_scan_end(&scan);
+	return found;
+}
+
 /*
  * Whether there is a name in that directory, or somebody has made one who may commit.  For who has
- * deleted the directory; see dbos_inode_remains().
+ * deleted the directory; see dbos_inode_remains().  A name that is changed to another just now is there too.
  */
 bool
 dbos_directory_used(int64 directory)
 {
-	DbosEntryScan scan;
-	DbosEntry	entry;
 	SnapshotData dirty;
 	bool		used;
 
 	InitDirtySnapshot(dirty);
-	dbos_entry_scan_begin(&scan, directory, &dirty, FOREVER);
-	used = dbos_entry_scan_next(&scan, &entry);
-	dbos_entry_scan_end(&scan);
+	if (has_names(directory, &dirty))
+		return true;
+	PushActiveSnapshot(GetLatestSnapshot());
+	used = has_names(directory, GetActiveSnapshot());
+	PopActiveSnapshot();
 	return used;
 }

@@ -158,7 +158,15 @@ dbos_inode_remains(int64 number)
 				remains = true;
 		}
 		dbos_scan_end(&scan);
-		if (remains || !TransactionIdIsValid(deleter))
+		if (!remains && !TransactionIdIsValid(deleter))
+		{
+			/* Unless it was changed meanwhile, and missed. */
+			PushActiveSnapshot(GetLatestSnapshot());
+			remains = dbos_table_find(&table, 0, GetActiveSnapshot(), key, 2);
+			PopActiveSnapshot();
+			break;
+		}
+		if (remains)
 			break;
 		XactLockTableWait(deleter, NULL, NULL, XLTW_None);
 	}

@@ -177,35 +177,49 @@ read_notes(Snapshot snapshot, Note *notes, int limit)
 	return count;
 }
 
-/* Which of the chunks some extent names; returns how many. */
-static int
-find_used(int64 first, int count, bool *used)
+static void
+note_used(DbosTable *table, Snapshot snapshot, int64 first, int count, bool *used, int *nused)
 {
 	Datum		key = Int64GetDatum(first - (CHUNKS_AT_ONCE - 1));
-	DbosTable	table;
 	DbosTableScan scan;
-	SnapshotData dirty;
-	int			nused = 0;
 
-	memset(used, false, count);
-	InitDirtySnapshot(dirty);
-	dbos_table_open(&table, TABLE_EXTENT, AccessShareLock);
-	dbos_scan_begin(&scan, &table, 1, &dirty, &key, 1, true);
-	while (nused < count && dbos_scan_next(&scan))
+	dbos_scan_begin(&scan, table, 1, snapshot, &key, 1, true);
+	while (*nused < count && dbos_scan_next(&scan))
 	{
-		int64		begin = DatumGetInt64(dbos_column(&table, EXTENT_CHUNK)) - first;
-		int64		end = Min(begin + DatumGetInt32(dbos_column(&table, EXTENT_COUNT)), count);
+		int64		begin = DatumGetInt64(dbos_column(table, EXTENT_CHUNK)) - first;
+		int64		end = Min(begin + DatumGetInt32(dbos_column(table, EXTENT_COUNT)), count);
 
 		CHECK_FOR_INTERRUPTS();
 		if (begin >= count)
 			break;
 		for (int64 i = Max(begin, 0); i < end; i++)
 		{
-			nused += !used[i];
+			*nused += !used[i];
 			used[i] = true;
 		}
 	}
 	dbos_scan_end(&scan);
+}
+
+/*
+ * Which of the chunks some extent names; returns how many.  Looked for twice: a row that somebody changes, or puts
+ * others in the place of, and commits while the first scan goes on is missed by that (table.c), and found with the
+ * latest snapshot.
+ */
+static int
+find_used(int64 first, int count, bool *used)
+{
+	DbosTable	table;
+	SnapshotData dirty;
+	int			nused = 0;
+
+	memset(used, false, count);
+	InitDirtySnapshot(dirty);
+	dbos_table_open(&table, TABLE_EXTENT, AccessShareLock);
+	note_used(&table, &dirty, first, count, used, &nused);
+	PushActiveSnapshot(GetLatestSnapshot());
+	note_used(&table, GetActiveSnapshot(), first, count, used, &nused);
+	PopActiveSnapshot();
 	dbos_table_close(&table);
 	return nused;
 }

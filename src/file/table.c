@@ -176,7 +176,8 @@ dbos_scan_begin(DbosTableScan *scan, DbosTable *table, int index, Snapshot snaps
 
 /*
  * Whether the row's own maker has removed it again, in the same (sub)transaction: whatever becomes of that, the row
- * will not be there.  To wait for its maker may be to wait for who waits for us.
+ * will not be there.  To wait for its maker may be to wait for who waits for us.  A row that he has changed is not
+ * removed, and may be the only version of it that a scan comes upon.
  */
 static bool
 taken_back(TupleTableSlot *slot)
@@ -187,12 +188,16 @@ taken_back(TupleTableSlot *slot)
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	result = (row->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask) &&
-		HeapTupleHeaderGetRawXmax(row) == HeapTupleHeaderGetRawXmin(row);
+		HeapTupleHeaderGetRawXmax(row) == HeapTupleHeaderGetRawXmin(row) && ItemPointerEquals(&row->t_ctid, &slot->tts_tid);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return result;
 }
 
-/* With a dirty snapshot those that may come to be are found too. */
+/*
+ * With a dirty snapshot those that may come to be are found too.  But one that is changed and committed while the scan goes
+ * on may be missed: its old version is dead by then, and the new one was put into a page of the index that had been
+ * read.  Who must not miss it looks once more, with the latest snapshot.
+ */
 bool
 dbos_scan_next(DbosTableScan *scan)
 {
@@ -271,19 +276,32 @@ dbos_column(DbosTable *table, int column)
 
 /* ---- writing ---- */
 
+static bool
+is_found(DbosTable *table, int index, ItemPointer tid, const Datum *key, Snapshot snapshot)
+{
+	DbosTableScan scan;
+	bool		found = false;
+
+	dbos_scan_begin(&scan, table, index, snapshot, key, table->shape->indexes[index].nkeys, false);
+	while (!found && dbos_scan_next(&scan))
+		found = !ItemPointerEquals(&table->slot->tts_tid, tid);
+	dbos_scan_end(&scan);
+	return found;
+}
+
 /* Whether a row with the same key, but for the one at tid, is there or may come to be. */
 static bool
 taken(DbosTable *table, int index, ItemPointer tid, const Datum *key)
 {
 	SnapshotData dirty;
-	DbosTableScan scan;
-	bool		found = false;
+	bool		found;
 
 	InitDirtySnapshot(dirty);
-	dbos_scan_begin(&scan, table, index, &dirty, key, table->shape->indexes[index].nkeys, false);
-	while (!found && dbos_scan_next(&scan))
-		found = !ItemPointerEquals(&table->slot->tts_tid, tid);
-	dbos_scan_end(&scan);
+	if (is_found(table, index, tid, key, &dirty))
+		return true;
+	PushActiveSnapshot(GetLatestSnapshot());
+	found = is_found(table, index, tid, key, GetActiveSnapshot());
+	PopActiveSnapshot();
 	return found;
 }
 
