@@ -17,6 +17,9 @@ x AS (SELECT * FROM dbos.extent WHERE died = 2147483647),
 root AS (SELECT 1::bigint AS inode UNION SELECT root FROM dbos.file_system),
 reach AS (SELECT inode FROM root UNION SELECT e.child FROM reach r JOIN e ON e.parent = r.inode),
 named AS (SELECT DISTINCT c.chunk + n AS chunk FROM dbos.extent c, generate_series(0, c.count - 1) n),
+-- Versions that have ended and that no snapshot shows may name chunks that are gone.
+needed AS (SELECT DISTINCT c.chunk + n AS chunk FROM dbos.extent c, generate_series(0, c.count - 1) n
+	WHERE c.died = 2147483647 OR EXISTS (SELECT FROM dbos.snapshot s WHERE s.epoch >= c.born AND s.epoch < c.died)),
 freed AS (SELECT DISTINCT c.chunk + n AS chunk FROM dbos.freed_extent c, generate_series(0, c.count - 1) n),
 usage AS (SELECT directory, owner, sum(names) AS names, sum(directories) AS directories, sum(bytes) AS bytes FROM (TABLE dbos.directory_usage UNION ALL TABLE dbos.directory_change) u GROUP BY 1, 2),
 truth AS (SELECT e.parent AS directory, i.owner, count(*) FILTER (WHERE (i.mode >> 12 & 15) <> 4) AS names, count(*) FILTER (WHERE (i.mode >> 12 & 15) = 4) AS directories,
@@ -31,9 +34,9 @@ UNION ALL SELECT 'inode ' || inode, 'has link count ' || link_count || ' and ' |
 UNION ALL SELECT 'inode ' || inode, 'is a directory with several names' FROM (SELECT i.inode, count(*) AS n FROM i JOIN e ON e.child = i.inode WHERE (i.mode >> 12 & 15) = 4 GROUP BY 1) i WHERE n > 1
 UNION ALL SELECT 'inode ' || inode, 'has content of another size' FROM i WHERE storage = 'i' AND coalesce(length(content), 0) <> size
 UNION ALL SELECT 'extent of ' || x.inode || ' at ' || x.start, 'is of no file' FROM x LEFT JOIN i ON i.inode = x.inode AND i.storage = 'c' WHERE i.inode IS NULL
-UNION ALL SELECT 'extent of ' || x.inode || ' at ' || x.start, 'lies beyond the size' FROM x JOIN i ON i.inode = x.inode WHERE x.start + x.count > (i.size + 8191) / 8192
+UNION ALL SELECT 'extent of ' || x.inode || ' at ' || x.start, 'lies beyond the size' FROM x JOIN i ON i.inode = x.inode WHERE x.start + x.count > (i.size - 1) / 8192 + 1
 UNION ALL SELECT 'extent of ' || x.inode || ' at ' || x.start, 'overlaps another' FROM x JOIN x y ON y.inode = x.inode AND y.start > x.start AND y.start < x.start + x.count
-UNION ALL SELECT 'chunk ' || n.chunk, 'is missing' FROM (SELECT chunk FROM named EXCEPT SELECT chunk FROM dbos.chunk) n
+UNION ALL SELECT 'chunk ' || n.chunk, 'is missing' FROM (SELECT chunk FROM needed EXCEPT SELECT chunk FROM dbos.chunk) n
 UNION ALL SELECT 'chunk ' || c.chunk, 'is of nobody' FROM (SELECT chunk FROM dbos.chunk EXCEPT SELECT chunk FROM named EXCEPT SELECT chunk FROM freed) c
 UNION ALL SELECT 'chunk tail ' || t.chunk, 'has no chunk' FROM (SELECT chunk FROM dbos.chunk_tail EXCEPT SELECT chunk FROM dbos.chunk) t
 UNION ALL SELECT 'chunk ' || c.chunk, 'is private and of several' FROM (SELECT c.chunk + n AS chunk, count(*), bool_or(NOT c.shared) AS private FROM x c, generate_series(0, c.count - 1) n GROUP BY 1) c WHERE c.count > 1 AND c.private
