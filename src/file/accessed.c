@@ -4,7 +4,7 @@
  *
  * A read is worth a note when none was noted since the file was last written or changed, or for a day.
  * It is kept in memory until the transaction commits, and then written to the row of the inode if that can be
- * done at once: when somebody else has the row, or the table, it is left out.  So a reader never waits for
+ * done at once: when somebody else has the row, or the table, or the disk is full, it is left out.  So a reader never waits for
  * a writer and never fails because of one.  That somebody's row has another version then is all that a writer
  * sees of it: in REPEATABLE READ he may have to repeat his transaction, once in a day.
  *
@@ -23,6 +23,7 @@
 #include "common/hashfn.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "file.h"
@@ -141,6 +142,37 @@ write_notes(void)
 	MemoryContextDelete(MemoryContextGetParent(context));
 }
 
+/* In a subtransaction: who reads a file on a full disk has read it. */
+static void
+write_notes_if_possible(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		write_notes();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INSUFFICIENT_RESOURCES)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
 static void
 at_end(XactEvent event, void *arg)
 {
@@ -149,7 +181,7 @@ at_end(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 			/* It is read-only only from here on, perhaps. */
 			if (notes != NULL && !XactReadOnly)
-				write_notes();
+				write_notes_if_possible();
 			notes = NULL;
 			break;
 		case XACT_EVENT_COMMIT:
