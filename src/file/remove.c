@@ -102,8 +102,12 @@ remove_name(Removal *removal, Doomed *directory, const DbosInode *inode, DbosEnt
 {
 	DbosInode	child;
 
+	/* The names were read some time ago. */
 	if (!dbos_inode_read(entry->child, removal->snapshot, FOREVER, &child))
-		elog(ERROR, "inode " INT64_FORMAT " is missing", entry->child);
+	{
+		dbos_conflict();
+		return false;
+	}
 	if (!dbos_directory_allows_change(inode, &child))
 		dbos_file_denied(path_of(removal, directory, entry->name));
 	if (!dbos_entry_delete(entry, removal->snapshot))
