@@ -44,11 +44,16 @@ CREATE FUNCTION bytes() RETURNS bytea LANGUAGE sql AS $$
 CREATE FUNCTION act() RETURNS text LANGUAGE plpgsql AS $$
 <<act>>
 DECLARE
-	what text := public.one('write', 'write', 'append', 'at', 'truncate', 'read', 'copy', 'mkdir', 'mkdir', 'rmdir', 'unlink', 'unlink', 'link', 'symlink', 'rename', 'rename', 'rename', 'remove', 'ls', 'stat', 'chmod', 'xattr', 'files', 'restore', 'touch', 'usage');
+	what text := public.one('write', 'write', 'append', 'at', 'truncate', 'read', 'copy', 'mkdir', 'mkdir', 'rmdir', 'unlink', 'unlink', 'link', 'symlink', 'rename', 'rename', 'rename', 'remove', 'ls', 'stat', 'chmod', 'xattr', 'files', 'restore', 'touch', 'usage',
+		'open', 'open', 'close', 'read open', 'write open', 'truncate open', 'lock', 'unlock');
 	path text := public.path();
 	other text := public.path();
 	n bigint;
+	h bigint;
 BEGIN
+	IF what ~ 'close|open$|lock' THEN
+		SELECT handle INTO h FROM dbos.open_files WHERE process_id = pg_backend_pid() ORDER BY random() LIMIT 1;
+	END IF;
 	CASE what
 	WHEN 'write' THEN PERFORM dbos.write_file(path, public.bytes());
 	WHEN 'append' THEN PERFORM dbos.write_file(path, public.bytes(), true);
@@ -69,13 +74,20 @@ BEGIN
 	WHEN 'xattr' THEN PERFORM dbos.set_xattr(path, 'user.x', public.bytes());
 	WHEN 'touch' THEN PERFORM dbos.touch(path);
 	WHEN 'restore' THEN PERFORM dbos.restore_file(s.name, act.path, other) FROM (SELECT name FROM dbos.snapshots ORDER BY random() LIMIT 1) s;
+	WHEN 'open' THEN PERFORM dbos.open_file(path, public.one('r', 'r+', 'r+', 'w', 'a', 'a+'));
+	WHEN 'close' THEN PERFORM dbos.close_file(h);
+	WHEN 'read open' THEN PERFORM dbos.read_open_file(h);
+	WHEN 'write open' THEN PERFORM dbos.write_open_file(h, floor(random() * 30000)::bigint, public.bytes());
+	WHEN 'truncate open' THEN PERFORM dbos.truncate_open_file(h, floor(random() * 30000)::bigint);
+	WHEN 'lock' THEN PERFORM dbos.lock_file(h, random() < 0.5, floor(random() * 100)::bigint, 10, wait => random() < 0.5);
+	WHEN 'unlock' THEN PERFORM dbos.unlock_file(h);
 	-- Each file can be read as it is listed.
 	WHEN 'files' THEN SELECT count(*) INTO n FROM dbos.files f WHERE kind = 'file' AND length(dbos.read_file(f.path)) <> size; IF n > 0 THEN RAISE 'read is not what is listed'; END IF;
 	WHEN 'usage' THEN PERFORM count(*) FROM dbos.directories;
 	END CASE;
 	RETURN what;
 EXCEPTION WHEN OTHERS THEN
-	RETURN what || ' ' || SQLSTATE || CASE WHEN SQLSTATE IN ('58P01', '58P02', 'DB009', 'DB010', 'DB011', 'DB012', '22023', '40001', '40P01', '42809', '42704') THEN '' ELSE ': ' || SQLERRM END;
+	RETURN what || ' ' || SQLSTATE || CASE WHEN SQLSTATE IN ('58P01', '58P02', 'DB009', 'DB010', 'DB011', 'DB012', '22023', '40001', '40P01', '42809', '42704', '55000') THEN '' ELSE ': ' || SQLERRM END;
 END $$;
 });
 make_file_problems($node, 'postgres');
@@ -164,10 +176,11 @@ note(sprintf('%d transactions in %.0f s: ', $clients * $transactions, time - $be
 is(join("\n", grep { /:/ } sort keys %came), '', 'no operation failed with an error that it should not have');
 # A transaction may fail at its commit, or as a whole.
 is(join("\n", grep { !/could not serialize|deadlock detected|current transaction is aborted/ } sort keys %errors), '', 'nor any transaction');
-cmp_ok($came{$_} // 0, '>', 0, "some did: $_") foreach qw(write append at truncate read copy mkdir rmdir unlink link symlink rename remove ls stat chmod xattr files touch);
+cmp_ok($came{$_} // 0, '>', 0, "some did: $_") foreach 'open', 'close', 'read open', 'write open', 'truncate open', 'lock', 'unlock',
+	qw(write append at truncate read copy mkdir rmdir unlink link symlink rename remove ls stat chmod xattr files touch);
 $node->safe_psql('postgres', 'SELECT dbos.drop_snapshot(name) FROM dbos.snapshots; SELECT dbos.reclaim_files()');
 is($node->safe_psql('postgres', 'SELECT * FROM file_problems'), '', 'and when what nobody needs is deleted');
-$node->safe_psql('postgres', q{SELECT dbos.remove('/' || name, true) FROM dbos.ls('/'); SELECT dbos.reclaim_files()});
+$node->safe_psql('postgres', q{SELECT dbos.remove('/' || name, true) FROM dbos.ls('/'); SELECT dbos.sweep_open_files(); SELECT dbos.reclaim_files()});
 is($node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM dbos.inode), (SELECT count(*) FROM dbos.directory_entry), (SELECT count(*) FROM dbos.extent), (SELECT count(*) FROM dbos.chunk), (SELECT count(*) FROM dbos.chunk_tail), (SELECT count(*) FROM dbos.xattr)}),
 	'1|0|0|0|0|0', 'all of it can be removed');
 $node->stop;

@@ -29,7 +29,7 @@ owner_truth AS (SELECT owner, count(*) AS files, sum(size) AS bytes FROM i WHERE
 SELECT 'name ' || e.parent || ' ' || encode(e.name, 'escape') AS object, 'has no inode' AS problem FROM e LEFT JOIN i ON i.inode = e.child WHERE i.inode IS NULL
 UNION ALL SELECT 'name ' || e.parent || ' ' || encode(e.name, 'escape'), 'is in no directory' FROM e LEFT JOIN i ON i.inode = e.parent AND (i.mode >> 12 & 15) = 4 WHERE i.inode IS NULL
 UNION ALL SELECT 'name ' || e.parent || ' ' || encode(e.name, 'escape'), 'has kind ' || e.kind FROM e JOIN i ON i.inode = e.child WHERE (i.mode >> 12 & 15) <> e.kind
-UNION ALL SELECT 'inode ' || inode, 'cannot be reached' FROM (SELECT inode FROM i EXCEPT SELECT inode FROM reach) i
+UNION ALL SELECT 'inode ' || inode, 'cannot be reached' FROM (SELECT inode FROM i EXCEPT SELECT inode FROM reach EXCEPT SELECT inode FROM dbos.unlinked_file) i
 UNION ALL SELECT 'inode ' || inode, 'has link count ' || link_count || ' and ' || n || ' names' FROM (SELECT i.inode, i.mode, i.link_count, count(e.child) AS n FROM i LEFT JOIN e ON e.child = i.inode GROUP BY 1, 2, 3) i WHERE (mode >> 12 & 15) <> 4 AND link_count <> n
 UNION ALL SELECT 'inode ' || inode, 'is a directory with several names' FROM (SELECT i.inode, count(*) AS n FROM i JOIN e ON e.child = i.inode WHERE (i.mode >> 12 & 15) = 4 GROUP BY 1) i WHERE n > 1
 UNION ALL SELECT 'inode ' || inode, 'has content of another size' FROM i WHERE storage = 'i' AND coalesce(length(content), 0) <> size
