@@ -18,7 +18,30 @@ CREATE FUNCTION dbos.import_batch(host_path text, path text, files jsonb, replac
 COMMENT ON FUNCTION dbos.import_batch(text, text, jsonb, boolean) IS
 	'imports the files of a batch, as dbos.import_tree() does; returns how many were made. Example: SELECT dbos.import_batch(''/etc'', ''/'', ''[["", false, "hostname"]]'');';
 
+
+-- Nothing in the body is looked up by search_path.
+CREATE FUNCTION dbos.submit_import(host_path text, path text, replace boolean DEFAULT false, queue text DEFAULT 'default',
+	priority integer DEFAULT 0, concurrency integer DEFAULT NULL) RETURNS bigint
+	LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS $$
+	SELECT dbos.map('dbos.import_batch',
+					pg_catalog.format('SELECT * FROM dbos.import_plan(%L, %L, %L)', submit_import.host_path, submit_import.path, submit_import.replace),
+					submit_import.queue, submit_import.priority, max_attempts => 3, concurrency => submit_import.concurrency) $$;
+COMMENT ON FUNCTION dbos.submit_import(text, text, boolean, text, integer, integer) IS
+	'imports a tree as dbos.import_tree() does, by tasks of some thousand files each, which commit one by one; returns the task that succeeds when all have, with the array of how many files each has made. The directories are made at once. One that failed is tried again by dbos.retry(), or the whole import is submitted again. Example: SELECT dbos.submit_import(''/etc/default'', ''/defaults'');';
+
+CREATE FUNCTION dbos.export_file(path text, host_path text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_export_file';
+COMMENT ON FUNCTION dbos.export_file(text, text) IS
+	'writes a file to the server''s host, in place of one that is there; returns its size. Needs pg_write_server_files. Example: SELECT dbos.export_file(''/hostname'', ''/tmp/hostname'');';
+CREATE FUNCTION dbos.export_tree(path text, host_path text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_export_tree';
+COMMENT ON FUNCTION dbos.export_tree(text, text) IS
+	'writes all that is below a directory to one of the server''s host that is empty or not there; returns how many files and symbolic links it wrote. Needs pg_write_server_files. Example: SELECT dbos.export_tree(''/defaults'', ''/tmp/defaults'');';
+
 REVOKE ALL ON FUNCTION dbos.import_file(text, text), dbos.import_tree(text, text, boolean), dbos.import_plan(text, text, boolean),
-	dbos.import_batch(text, text, jsonb, boolean) FROM PUBLIC;
+	dbos.import_batch(text, text, jsonb, boolean), dbos.submit_import(text, text, boolean, text, integer, integer),
+	dbos.export_file(text, text), dbos.export_tree(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.import_file(text, text), dbos.import_tree(text, text, boolean), dbos.import_plan(text, text, boolean),
-	dbos.import_batch(text, text, jsonb, boolean) TO dbos_user, dbos_admin;
+	dbos.import_batch(text, text, jsonb, boolean), dbos.export_file(text, text), dbos.export_tree(text, text) TO dbos_user, dbos_admin;
+-- As other submits.
+GRANT EXECUTE ON FUNCTION dbos.submit_import(text, text, boolean, text, integer, integer) TO dbos_user;

@@ -102,7 +102,8 @@ dbos_bulk_enter(DbosBulk *bulk, DbosBulkDirectory *directory, DbosName name, con
 	if (dbos_entry_insert(&entry))
 		return true;
 	dbos_changed();
-	dbos_entry_await(directory->inode.number, name);
+	if (dbos_entry_await(directory->inode.number, name))
+		dbos_conflict();
 	return false;
 }
 
@@ -124,6 +125,8 @@ dbos_bulk_inode(DbosBulk *bulk, const DbosInode *inode)
 void
 dbos_bulk_leave(const DbosBulkDirectory *directory)
 {
-	if (directory->used && !dbos_inode_remains(directory->inode.number))
-		dbos_no_such_file(directory->path);
+	if (!directory->used || dbos_inode_remains(directory->inode.number))
+		return;
+	dbos_conflict();
+	dbos_no_such_file(directory->path);
 }

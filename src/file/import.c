@@ -73,6 +73,7 @@ dbos_import_begin(text *host_path, bool replace)
 	import->keeps_set_id = dbos_file_superuser();
 	import->links = dboslinks_create(CurrentMemoryContext, 64, NULL);
 	import->bulk = dbos_bulk_begin();
+	import->scratch = AllocSetContextCreate(CurrentMemoryContext, "dbos import", ALLOCSET_DEFAULT_SIZES);
 	import->outside = dbos_outside_begin("importing");
 	resetStringInfo(&import->outside->path);
 	appendStringInfoString(&import->outside->path, path);
@@ -279,7 +280,7 @@ make_link(DbosImport *import, DbosBulkDirectory *directory, DbosName name, const
 		demand_change(directory, name);
 		if (dbos_bulk_enter(import->bulk, directory, name, &linked->inode))
 			break;
-		look_again(import);
+		renew(import);
 	} while (true);
 	dbos_bulk_charge(directory, &linked->inode, false);
 	linked->added++;
@@ -302,7 +303,7 @@ make_node(DbosImport *import, DbosBulkDirectory *directory, DbosName name, Sourc
 		begin_node(import, directory, &inode, &source->status);
 		if (dbos_bulk_enter(import->bulk, directory, name, &inode))
 			break;
-		look_again(import);
+		renew(import);
 	} while (true);
 	if (S_ISLNK(inode.mode))
 	{
@@ -406,7 +407,7 @@ settle_directory(DbosImport *import, DbosBulkDirectory *outer, DbosName name, co
 		begin_node(import, outer, &directory->inode, status);
 		if (dbos_bulk_enter(import->bulk, outer, name, &directory->inode))
 			break;
-		look_again(import);
+		renew(import);
 	}
 	dbos_bulk_inode(import->bulk, &directory->inode);
 	dbos_bulk_charge(outer, &directory->inode, true);
@@ -419,8 +420,14 @@ DbosBulkDirectory *
 dbos_import_directory(DbosImport *import, DbosBulkDirectory *outer, const char *name, const struct stat *status)
 {
 	DbosBulkDirectory *directory = palloc0(sizeof(DbosBulkDirectory));
+	MemoryContext lasting = MemoryContextSwitchTo(import->scratch);
 
 	settle_directory(import, outer, (DbosName) {name, strlen(name)}, status, directory);
+	MemoryContextSwitchTo(lasting);
+	if (directory->path != NULL)
+		directory->path = cstring_to_text_with_len(VARDATA_ANY(directory->path), VARSIZE_ANY_EXHDR(directory->path));
+	directory->inode.content = NULL;
+	MemoryContextReset(import->scratch);
 	return directory;
 }
 

@@ -28,6 +28,7 @@ typedef struct DbosImport
 	bool		keeps_set_id;
 	int64		skipped;		/* sockets, devices and pipes */
 	struct dboslinks_hash *links;
+	MemoryContext scratch;
 	DbosBulkDirectory root;
 } DbosImport;
 

@@ -172,7 +172,7 @@ add_bytes(Planning *plan, int64 bytes)
 static text *
 relative_directory(const DbosOutside *outside)
 {
-	const char *path = outside->path.data + Min(outside->root, outside->path.len);
+	const char *path = outside->path.data + Min(outside->root_length, outside->path.len);
 
 	while (*path == '/')
 		path++;

@@ -42,10 +42,7 @@ make_file(DbosImport *import, DbosPath *path, const struct stat *status, DbosIno
 	dbos_directory_demand_change(&path->directory, NULL, path->given);
 	dbos_node_begin(inode, &path->directory, status->st_mode & (S_IFMT | 07777) & ~dropped);
 	if (!dbos_bulk_enter(import->bulk, &directory, path->name, inode))
-	{
-		dbos_conflict();
 		return false;
-	}
 	if (dbos_is_large_object(inode))
 		inode->large_object = dbos_large_object_make();
 	dbos_outside_take(import->outside, NULL, status, inode, &import->snapshot);

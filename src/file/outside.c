@@ -30,7 +30,7 @@
 #include "dbos/task.h"
 #include "outside.h"
 
-#define DESCRIPTORS 3			/* that are open at once, the stream's included */
+#define DESCRIPTORS 4			/* that are open at once, the stream's included */
 #define TELL_EVERY USECS_PER_SEC
 
 /* A directory on the way to where the walk is. */
@@ -38,9 +38,7 @@ typedef struct Level
 {
 	struct Level *outer;
 	void	   *visitors;
-	dev_t		device;
-	ino_t		inode;
-	int			path_length;	/* with it; of that which is open */
+	DbosOutsidePlace place;
 	StringInfoData names;		/* of directories to be entered, each with its zero byte */
 } Level;
 
@@ -121,7 +119,7 @@ dbos_outside_begin(const char *doing)
 	outside->buffer = palloc(OUTSIDE_PIECE);
 	outside->told = GetCurrentTimestamp();
 	initStringInfo(&outside->path);
-	outside->directory = outside->file = -1;
+	outside->root = outside->directory = outside->file = -1;
 	for (int i = 0; i < DESCRIPTORS; i++)
 		ReserveExternalFD();
 	return outside;
@@ -156,6 +154,7 @@ dbos_outside_end(DbosOutside *outside)
 	close_stream(outside);
 	close_descriptor(&outside->file);
 	close_descriptor(&outside->directory);
+	close_descriptor(&outside->root);
 	for (int i = 0; i < DESCRIPTORS; i++)
 		ReleaseExternalFD();
 	if (outside->shown)
@@ -250,12 +249,21 @@ dbos_outside_open_directory(DbosOutside *outside, const char *path)
 	appendStringInfoString(&outside->path, path);
 	while (outside->path.len > 1 && outside->path.data[outside->path.len - 1] == '/')
 		outside->path.data[--outside->path.len] = '\0';
-	outside->root = outside->path.len;
+	outside->root_length = outside->path.len;
 	opened = dbos_outside_open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
 	if (opened < 0)
 		dbos_outside_failed(outside, NULL, "open directory");
 	close_descriptor(&outside->directory);
 	outside->directory = opened;
+}
+
+/* Links are made from there. */
+void
+dbos_outside_keep_root(DbosOutside *outside)
+{
+	outside->root = fcntl(outside->directory, F_DUPFD_CLOEXEC, 0);
+	if (outside->root < 0)
+		dbos_outside_failed(outside, NULL, "open directory");
 }
 
 /* ---- times ---- */
@@ -343,21 +351,26 @@ enter(DbosOutside *outside, Level *outer, const char *name, const DbosOutsideVis
 	Level	   *level = palloc0(sizeof(Level));
 	struct stat status;
 
-	if (fstat(outside->directory, &status) != 0)
-		dbos_outside_failed(outside, NULL, "look at directory");
 	level->outer = outer;
-	level->device = status.st_dev;
-	level->inode = status.st_ino;
-	level->path_length = outside->path.len;
+	level->place = dbos_outside_place(outside, &status);
 	initStringInfo(&level->names);
 	level->visitors = visitor->enter(arg, outer == NULL ? NULL : outer->visitors, name, &status);
 	visit_all(outside, level, visitor, arg, round);
 	return level;
 }
 
+/* The directory that is open, and its status. */
+DbosOutsidePlace
+dbos_outside_place(const DbosOutside *outside, struct stat *status)
+{
+	if (fstat(outside->directory, status) != 0)
+		dbos_outside_failed(outside, NULL, "look at directory");
+	return (DbosOutsidePlace) {.device = status->st_dev, .inode = status->st_ino, .path_length = outside->path.len};
+}
+
 /* False: it is gone, or no directory any more. */
-static bool
-go_down(DbosOutside *outside, const char *name)
+bool
+dbos_outside_go_down(DbosOutside *outside, const char *name)
 {
 	int			opened = openat(outside->directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
@@ -373,23 +386,24 @@ go_down(DbosOutside *outside, const char *name)
 	return true;
 }
 
-static void
-go_up(DbosOutside *outside, const Level *outer)
+/* To the directory that the open one was found in. */
+void
+dbos_outside_go_up(DbosOutside *outside, const DbosOutsidePlace *to)
 {
 	int			opened = openat(outside->directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DbosOutsidePlace place;
 	struct stat status;
 
 	if (opened < 0)
 		dbos_outside_failed(outside, "..", "open directory");
 	close_descriptor(&outside->directory);
 	outside->directory = opened;
-	if (fstat(opened, &status) != 0)
-		dbos_outside_failed(outside, "..", "look at directory");
-	if (status.st_dev != outer->device || status.st_ino != outer->inode)
+	place = dbos_outside_place(outside, &status);
+	if (place.device != to->device || place.inode != to->inode)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("directory \"%s\" of the host was moved while it was read", dbos_outside_name(outside, NULL)));
-	outside->path.len = outer->path_length;
+				errmsg("directory \"%s\" of the host was moved meanwhile", dbos_outside_name(outside, NULL)));
+	outside->path.len = to->path_length;
 	outside->path.data[outside->path.len] = '\0';
 }
 
@@ -420,13 +434,13 @@ dbos_outside_walk(DbosOutside *outside, const DbosOutsideVisitor *visitor, void 
 			while (level->names.len > 0 && level->names.data[level->names.len - 1] != '\0')
 				level->names.len--;
 			name = level->names.data + level->names.len;
-			if (go_down(outside, name))
+			if (dbos_outside_go_down(outside, name))
 				level = enter(outside, level, name, visitor, arg, round);
 			continue;
 		}
 		visitor->leave(arg, level->visitors);
 		if (outer != NULL)
-			go_up(outside, outer);
+			dbos_outside_go_up(outside, &outer->place);
 		free_level(level);
 		level = outer;
 	}

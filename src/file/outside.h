@@ -20,8 +20,9 @@
 typedef struct DbosOutside
 {
 	StringInfoData path;		/* of the directory, in bytes; for errors */
-	int			root;			/* so long is the path of the directory that the walk began in */
-	int			directory;		/* -1: none is open; so below */
+	int			root_length;	/* of the path of the directory that the walk began in */
+	int			root;			/* that directory, if it is kept open; -1: none is, so below */
+	int			directory;
 	int			file;
 	DIR		   *stream;
 	char	   *buffer;			/* of OUTSIDE_PIECE */
@@ -33,6 +34,14 @@ typedef struct DbosOutside
 	TimestampTz told;
 	bool		shown;			/* where the session's command stood */
 } DbosOutside;
+
+/* A directory that is come back to. */
+typedef struct DbosOutsidePlace
+{
+	dev_t		device;
+	ino_t		inode;
+	int			path_length;
+} DbosOutsidePlace;
 
 /* What is done with the directories and the rest of a walk; arg is the caller's. */
 typedef struct DbosOutsideVisitor
@@ -56,6 +65,10 @@ extern pg_noreturn void dbos_outside_failed(const DbosOutside *outside, const ch
 extern int	dbos_outside_open_at(int directory, const char *path, int flags);
 extern void dbos_outside_open_directory(DbosOutside *outside, const char *path);
 extern void dbos_outside_close_file(DbosOutside *outside);
+extern void dbos_outside_keep_root(DbosOutside *outside);
+extern DbosOutsidePlace dbos_outside_place(const DbosOutside *outside, struct stat *status);
+extern bool dbos_outside_go_down(DbosOutside *outside, const char *name);
+extern void dbos_outside_go_up(DbosOutside *outside, const DbosOutsidePlace *to);
 extern void dbos_outside_walk(DbosOutside *outside, const DbosOutsideVisitor *visitor, void *arg);
 
 extern int64 dbos_outside_nanoseconds(const struct timespec *time);
