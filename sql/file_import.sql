@@ -38,10 +38,16 @@ CREATE FUNCTION dbos.export_tree(path text, host_path text) RETURNS bigint
 COMMENT ON FUNCTION dbos.export_tree(text, text) IS
 	'writes all that is below a directory to one of the server''s host that is empty or not there; returns how many files and symbolic links it wrote. Needs pg_write_server_files. Example: SELECT dbos.export_tree(''/defaults'', ''/tmp/defaults'');';
 
+CREATE FUNCTION dbos.lines(path text, OUT number bigint, OUT line text) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 10000 AS 'MODULE_PATHNAME', 'dbos_lines';
+COMMENT ON FUNCTION dbos.lines(text) IS
+	'lines of a file that is text, numbered from 1, without the line feeds at their ends, or carriage returns and line feeds. Example: SELECT number, line FROM dbos.lines(''/note'') WHERE line LIKE ''a%'';';
+
 REVOKE ALL ON FUNCTION dbos.import_file(text, text), dbos.import_tree(text, text, boolean), dbos.import_plan(text, text, boolean),
 	dbos.import_batch(text, text, jsonb, boolean), dbos.submit_import(text, text, boolean, text, integer, integer),
-	dbos.export_file(text, text), dbos.export_tree(text, text) FROM PUBLIC;
+	dbos.export_file(text, text), dbos.export_tree(text, text), dbos.lines(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.import_file(text, text), dbos.import_tree(text, text, boolean), dbos.import_plan(text, text, boolean),
 	dbos.import_batch(text, text, jsonb, boolean), dbos.export_file(text, text), dbos.export_tree(text, text) TO dbos_user, dbos_admin;
+GRANT EXECUTE ON FUNCTION dbos.lines(text) TO dbos_user, dbos_monitor, dbos_admin;
 -- As other submits.
 GRANT EXECUTE ON FUNCTION dbos.submit_import(text, text, boolean, text, integer, integer) TO dbos_user;
