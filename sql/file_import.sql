@@ -1,4 +1,4 @@
--- file_import.sql: files of the host come in and go out, lines of text, and the check of all files.
+-- file_import.sql: files of the host come in and go out; lines of text as rows.
 -- SPDX-License-Identifier: PostgreSQL
 
 CREATE FUNCTION dbos.import_file(host_path text, path text) RETURNS bigint

@@ -293,7 +293,7 @@ typedef struct DbosStorage
 	 */
 	void		(*share) (DbosInode *from, DbosInode *to, Snapshot snapshot, int32 at_epoch);
 	void		(*free) (DbosInode *inode, Snapshot snapshot);
-	/* Reports what is wrong with the stored content; returns its CRC-32C, if that of the inode is known. */
+	/* Reports what is wrong with the content itself; returns its CRC-32C, if that of the inode is known. */
 	uint32		(*scrub) (const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg, const char *problem), void *arg);
 } DbosStorage;
 

@@ -401,17 +401,12 @@ chunk_scrub(const DbosInode *inode, Snapshot snapshot, void (*report) (void *arg
 {
 	Scrubbing	scrubbing = {.report = report, .arg = arg, .inode = inode};
 	ListCell   *cell;
-	int64		end = 0;
 
+	/* That they do not overlap and lie within the size is looked at by dbos.check_files() itself. */
 	foreach(cell, extents_in(inode->number, 0, PG_INT64_MAX, snapshot, FOREVER))
 	{
 		DbosExtent *extent = lfirst(cell);
 
-		if (extent->start < end)
-			report(arg, psprintf("extent at chunk " INT64_FORMAT " overlaps the one before", extent->start));
-		end = extent->start + extent->count;
-		if (end > CHUNKS_OF(inode->size))
-			report(arg, psprintf("extent at chunk " INT64_FORMAT " lies beyond the size", extent->start));
 		scrubbing.chunk = extent->chunk;
 		scrubbing.start = extent->start;
 		dbos_chunks_visit(extent->chunk, extent->count, snapshot, NULL, 0, scrub_chunk, &scrubbing);
