@@ -9,16 +9,16 @@ CREATE FUNCTION dbos.check_name(inode bigint) RETURNS text
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'dbos_check_name';
 COMMENT ON FUNCTION dbos.check_name(bigint) IS 'how an inode is called in the result of dbos.check_files(): its number, and its path where it has one';
 CREATE FUNCTION dbos.check_content(read_chunks boolean, OUT object text, OUT problem text) RETURNS SETOF record
-	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 10 COST 1000000 AS 'MODULE_PATHNAME', 'dbos_check_content';
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'dbos_check_content';
 COMMENT ON FUNCTION dbos.check_content(boolean) IS 'what is wrong with the content that files have now';
 CREATE FUNCTION dbos.check_chunks(chunk bigint, count integer) RETURNS SETOF text
-	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1 COST 100000 AS 'MODULE_PATHNAME', 'dbos_check_chunks';
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1 COST 1000 AS 'MODULE_PATHNAME', 'dbos_check_chunks';
 COMMENT ON FUNCTION dbos.check_chunks(bigint, integer) IS 'what is wrong with chunks, from that one on';
 
 -- Each part is one statement over whole tables, which sorts and joins on disk when they are large.  All of them see the
 -- snapshot of the calling statement, since the function is STABLE.  2147483647 stands for what has not ended.
 CREATE FUNCTION dbos.check_files(content boolean DEFAULT true, OUT object text, OUT problem text) RETURNS SETOF record
-	LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
+	LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off ROWS 10 AS $$
 #variable_conflict use_column
 BEGIN
 	PERFORM dbos.check_begin();
@@ -93,10 +93,10 @@ BEGIN
 	-- ---- links ----
 	RETURN QUERY
 		SELECT dbos.check_name(i.inode),
-			CASE WHEN i.mode & 61440 = 16384 THEN format('is a directory and has %s names', count(e.child))
-				WHEN i.link_count = 0 THEN 'has no name, and is not noted as a file that was open when it lost it'
-				WHEN count(e.child) = 0 THEN format('has no name, and link_count %s', i.link_count)
-				ELSE format('has %s names, and link_count %s', count(e.child), i.link_count) END
+			CASE WHEN i.mode & 61440 = 16384 THEN format('is a directory, names: %s', count(e.child))
+				WHEN i.link_count = 0 AND count(e.child) = 0 THEN 'has no name, and is not noted as a file that was open when it lost it'
+				WHEN count(e.child) = 0 THEN format('has no name, link_count is %s', i.link_count)
+				ELSE format('link_count is %s, names: %s', i.link_count, count(e.child)) END
 		FROM dbos.inode i LEFT JOIN dbos.directory_entry e ON e.child = i.inode AND e.died = 2147483647
 		WHERE i.died = 2147483647
 		GROUP BY i.inode, i.mode, i.link_count
@@ -240,15 +240,19 @@ BEGIN
 				   UNION ALL SELECT d.owner, d.files, d.directories, d.file_bytes FROM dbos.directory_change d) a
 			 WHERE a.owner = q.role) s
 		WHERE q.directory = 0 AND (q.files, q.bytes) IS DISTINCT FROM (s.files, s.bytes);
+	-- Downwards as above.
 	RETURN QUERY
 		WITH RECURSIVE below AS
 		(
-			SELECT q.directory AS top, q.directory, 0 AS depth FROM dbos.file_quota q WHERE q.directory <> 0
+			SELECT q.directory AS top, q.directory FROM dbos.file_quota q WHERE q.directory <> 0
 			UNION ALL
-			SELECT b.top, e.child, b.depth + 1
+			SELECT b.top, e.child
 			FROM below b CROSS JOIN LATERAL
-				(SELECT n.child FROM dbos.directory_entry n WHERE n.parent = b.directory AND n.kind = 4 AND n.died = 2147483647 OFFSET 0) e
-			WHERE b.depth < 10000
+				(SELECT n.child
+				 FROM dbos.directory_entry n
+				 WHERE n.parent = b.directory AND n.kind = 4 AND n.died = 2147483647 AND n.child <> b.top
+					AND (SELECT count(*) FROM dbos.directory_entry o WHERE o.child = n.child AND o.died = 2147483647) = 1
+				 OFFSET 0) e
 		)
 		SELECT dbos.check_name(q.directory), format('quota is said to be used by %s files of %s bytes, and is by %s of %s', q.files, q.bytes, s.files, s.bytes)
 		FROM dbos.file_quota q

@@ -331,6 +331,17 @@ dbos_chunks_delete(int64 first, int count, Snapshot snapshot)
 
 /* ---- reading ---- */
 
+/* Goes on to the tail of that chunk; false: it has none. */
+static bool
+find_tail(DbosTable *tail, DbosTableScan *tails, int64 id)
+{
+	/* Where one was missing the scan stands at that of a later chunk. */
+	while (TTS_EMPTY(tail->slot) || DatumGetInt64(dbos_column(tail, TAIL_ID)) < id)
+		if (!dbos_scan_next(tails))
+			return false;
+	return DatumGetInt64(dbos_column(tail, TAIL_ID)) == id;
+}
+
 /* The content of the row that the scan stands at; what is wrong with it, or NULL. */
 static const char *
 decode(DbosTable *chunk, DbosTable *tail, DbosTableScan *tails, int64 id, char *to, int *length)
@@ -355,11 +366,8 @@ decode(DbosTable *chunk, DbosTable *tail, DbosTableScan *tails, int64 id, char *
 		{
 			bytea	   *rest;
 
-			do
-			{
-				if (!dbos_scan_next(tails) || DatumGetInt64(dbos_column(tail, TAIL_ID)) > id)
-					return "lacks its last bytes";
-			} while (DatumGetInt64(dbos_column(tail, TAIL_ID)) < id);
+			if (!find_tail(tail, tails, id))
+				return "lacks its last bytes";
 			rest = DatumGetByteaPP(dbos_column(tail, TAIL_DATA));
 			if (VARSIZE_ANY_EXHDR(rest) != *length - MAIN_BYTES)
 				return "lacks its last bytes";
