@@ -247,7 +247,8 @@ dbos_directory_complete(DbosInode *directory, Snapshot snapshot)
 
 	dbos_usage_of(directory->number, snapshot, &usage);
 	directory->links = 2 + (int32) usage.directories;
-	if (usage.modified > names_count_from(directory))
+	/* 0: no name has come or gone, also where the directory is of before 1970. */
+	if (usage.modified != 0 && usage.modified > names_count_from(directory))
 		directory->modified = usage.modified;
 	directory->changed = Max(directory->changed, usage.modified);
 }

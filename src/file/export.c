@@ -225,23 +225,29 @@ link_file(Export *export, const Written *first, const char *name)
 	dbos_outside_close_file(outside);
 }
 
+/* Whether it is another name of what was written already. */
+static bool
+is_linked(Export *export, const DbosInode *inode, DbosName name)
+{
+	Written    *written;
+	bool		found;
+
+	if (inode->links <= 1)
+		return false;
+	written = written_insert(export->written, inode->number, &found);
+	if (found)
+		link_file(export, written, name.bytes);
+	else
+		written->path = MemoryContextStrdup(export->written->ctx, relative_path(export->outside, name.bytes));
+	return found;
+}
+
 static void
 export_regular(Export *export, const DbosInode *inode, DbosName name)
 {
 	DbosOutside *outside = export->outside;
-	Written    *written = NULL;
-	bool		found = false;
 
-	if (inode->links > 1)
-		written = written_insert(export->written, inode->number, &found);
-	if (found)
-	{
-		link_file(export, written, name.bytes);
-		return;
-	}
 	dbos_file_demand(inode, MAY_READ, path_of(export, name));
-	if (written != NULL)
-		written->path = MemoryContextStrdup(export->written->ctx, relative_path(outside, name.bytes));
 	make_file(outside, name.bytes, inode, export->snapshot);
 	if (enableFsync && inode->size >= OUTSIDE_PIECE)
 		pg_flush_data(outside->file, 0, 0);
@@ -307,10 +313,8 @@ export_names(Export *export, Level *level)
 		outer = MemoryContextSwitchTo(export->round);
 		name = (DbosName) {pnstrdup(entry.name.bytes, entry.name.length), entry.name.length};
 		read_inode(export, entry.child, name, &inode);
-		if (S_ISLNK(inode.mode))
-			export_symlink(export, &inode, name);
-		else
-			export_regular(export, &inode, name);
+		if (!is_linked(export, &inode, name))
+			(S_ISLNK(inode.mode) ? export_symlink : export_regular) (export, &inode, name);
 		export->outside->files++;
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(export->round);

@@ -368,6 +368,8 @@ dbos_import_node(DbosImport *import, DbosBulkDirectory *directory, const char *n
 	Linked	   *linked;
 
 	dbos_outside_tell(import->outside);
+	/* A test holds the import where a file has the name that it armed. */
+	dbos_stop_point(name);
 	if (type != S_IFREG && type != S_IFLNK)
 	{
 		import->skipped++;
