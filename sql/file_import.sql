@@ -25,7 +25,8 @@ CREATE FUNCTION dbos.submit_import(host_path text, path text, replace boolean DE
 	LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS $$
 	SELECT dbos.map('dbos.import_batch',
 					pg_catalog.format('SELECT * FROM dbos.import_plan(%L, %L, %L)', submit_import.host_path, submit_import.path, submit_import.replace),
-					submit_import.queue, submit_import.priority, max_attempts => 3, concurrency => submit_import.concurrency) $$;
+					submit_import.queue, submit_import.priority, max_attempts => 3, concurrency => submit_import.concurrency)
+	WHERE NOT (submit_import.host_path IS NULL OR submit_import.path IS NULL OR submit_import.replace IS NULL) $$;
 COMMENT ON FUNCTION dbos.submit_import(text, text, boolean, text, integer, integer) IS
 	'imports a tree as dbos.import_tree() does, by tasks of some thousand files each, which commit one by one; returns the task that succeeds when all have, with the array of how many files each has made. The directories are made at once. One that failed is tried again by dbos.retry(), or the whole import is submitted again. Example: SELECT dbos.submit_import(''/etc/default'', ''/defaults'');';
 

@@ -74,10 +74,10 @@ dbos_import_begin(text *host_path, bool replace)
 	import->links = dboslinks_create(CurrentMemoryContext, 64, NULL);
 	import->bulk = dbos_bulk_begin();
 	import->scratch = AllocSetContextCreate(CurrentMemoryContext, "dbos import", ALLOCSET_DEFAULT_SIZES);
-	import->outside = dbos_outside_begin("importing");
-	resetStringInfo(&import->outside->path);
-	appendStringInfoString(&import->outside->path, path);
 	import->snapshot = dbos_root_make(dbos_view_begin());
+	/* Last: what is reserved by it is given back by dbos_import_stop(). */
+	import->outside = dbos_outside_begin("importing");
+	appendStringInfoString(&import->outside->path, path);
 	return import;
 }
 

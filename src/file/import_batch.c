@@ -410,11 +410,12 @@ dbos_import_batch(PG_FUNCTION_ARGS)
 {
 	text	   *host_path = PG_GETARG_TEXT_PP(0);
 	Jsonb	   *files = PG_GETARG_JSONB_P(2);
+	int64		names = count_names(files);
 	DbosImport *import;
 
 	PreventCommandIfReadOnly("dbos.import_batch()");
 	import = dbos_import_begin(host_path, PG_GETARG_BOOL(3));
-	import->outside->files_wanted = count_names(files);
+	import->outside->files_wanted = names;
 	PG_TRY();
 	{
 		import_batch(import, host_path, PG_GETARG_TEXT_PP(1), files);

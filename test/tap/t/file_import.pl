@@ -244,6 +244,8 @@ $node->poll_query_until('postgres', "SELECT state = 'succeeded' FROM dbos.tasks 
 is($node->safe_psql('postgres', "SELECT sum(n::int) FROM dbos.tasks, jsonb_array_elements_text(result) n WHERE id = $task"), 0, 'done again they do nothing');
 whole('tasks');
 
+is($node->safe_psql('postgres', "SELECT dbos.submit_import(NULL, '/x') IS NULL, dbos.import_tree('$odd', NULL) IS NULL"), 't|t', 'nothing is imported from nowhere, or to nowhere');
+
 # ---- single files ----
 
 is($node->safe_psql('postgres', "SELECT dbos.import_file('$odd/sizes/5000000', '/single'); SELECT dbos.export_file('/single', '$base/single')"), "5000000\n5000000", 'a file goes in and out');
