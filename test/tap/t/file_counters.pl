@@ -211,7 +211,8 @@ is($differed, 0, 'and never was a difference') or diag($node->safe_psql('postgre
 cmp_ok($looks, '>', 20, 'a role that may not read all looked too');
 is($differed, 0, 'and saw what it may see') or diag($node->safe_psql('postgres', 'SELECT DISTINCT unnest(wrong) FROM seen_by_role LIMIT 20'));
 is($node->safe_psql('postgres', 'SELECT * FROM wrong'), '', 'nothing differs at the end');
-is($node->safe_psql('postgres', q{SELECT count(*) > 10 FROM dbos.files}), 't', 'where there are files');
+# At the end few may be left, by chance.
+is($node->safe_psql('postgres', q{SELECT max(files) > 10 FROM seen}), 't', 'where there were files');
 # ---- without preloading ----
 
 # The first query of a session brings the library, and has the paths of it in its plan.
