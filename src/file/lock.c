@@ -8,9 +8,8 @@
  *
  * Who takes a lock looks, under a heavyweight lock of the inode, through the rows of all others, committed or not, and
  * leaves his own before he lets go of that: of two the second sees the first, whatever their snapshots.  Who
- * has to wait for a transaction waits as for any, and a deadlock is found; who has to wait for somebody
- * to unlock looks again every now and then.  Two who wait so for each other wait until one is cancelled, or has
- * had his lock_timeout.
+ * has to wait for a transaction waits as for any; who has to wait for somebody to unlock looks again every now
+ * and then.  Deadlocks are found in both cases (lock_deadlock.c).
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -292,29 +291,39 @@ stop_waiting(int code, Datum arg)
 	dbos_idle_end();
 }
 
-/* Until it is worth another look. */
-static void
-wait_for(TransactionId transaction, long *milliseconds)
+/* How long it has been waited for, and when it is looked again. */
+typedef struct Waiting
 {
-	if (TransactionIdIsValid(transaction))
+	TimestampTz since;
+	TimestampTz checked;		/* when a deadlock was last looked for */
+	long		milliseconds;
+} Waiting;
+
+/* Until it is worth another look whether the holder of a lock has given it up. */
+static void
+pause_for(const DbosFileLock *lock, const DbosOpenFile *holder, Waiting *waiting)
+{
+	dbos_lock_wait_begin(holder->process);
+	if (TimestampDifferenceExceeds(waiting->checked, GetCurrentTimestamp(), DeadlockTimeout))
 	{
-		XactLockTableWait(transaction, NULL, NULL, XLTW_None);
-		return;
+		dbos_lock_check_deadlock(holder->process, lock->inode);
+		waiting->checked = GetCurrentTimestamp();
 	}
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	{
 		dbos_idle_begin();
-		pause_until_look(*milliseconds);
+		pause_until_look(waiting->milliseconds);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	dbos_idle_end();
-	*milliseconds = Min(*milliseconds * 2, LOOK_MS);
+	dbos_lock_wait_end(holder->process);
+	waiting->milliseconds = Min(waiting->milliseconds * 2, LOOK_MS);
 }
 
 static void
-check_timeout(TimestampTz since)
+check_timeout(const Waiting *waiting)
 {
-	if (LockTimeout > 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), LockTimeout))
+	if (LockTimeout > 0 && TimestampDifferenceExceeds(waiting->since, GetCurrentTimestamp(), LockTimeout))
 		ereport(ERROR,
 				errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				errmsg("canceling statement due to lock timeout"));
@@ -350,19 +359,17 @@ demand_mode(const Wanted *wanted)
 				errhint("A lock that is shared needs a handle for reading, and an exclusive one a handle for writing."));
 }
 
-/* False: somebody else has a lock there, by that transaction if it is valid. */
+/* False: somebody else has that lock there, by that transaction if it is valid. */
 static bool
-lock_once(Wanted *wanted, TransactionId *transaction)
+lock_once(Wanted *wanted, DbosFileLock *conflict, DbosOpenFile *holder, TransactionId *transaction)
 {
 	Snapshot	snapshot = dbos_view_begin();
-	DbosFileLock conflict;
-	DbosOpenFile holder;
 	bool		got;
 
 	dbos_open_file_require(wanted->file.handle, snapshot, &wanted->file);
 	demand_mode(wanted);
 	begin_look(wanted->file.inode);
-	got = !find_conflict(wanted, &conflict, &holder, transaction);
+	got = !find_conflict(wanted, conflict, holder, transaction);
 	if (got)
 	{
 		DbosTable	table;
@@ -381,18 +388,23 @@ lock_once(Wanted *wanted, TransactionId *transaction)
 bool
 dbos_file_lock(int64 handle, int64 owner, bool exclusive, int64 start, int64 length, bool wait)
 {
-	TimestampTz since = GetCurrentTimestamp();
-	long		milliseconds = LOOK_FIRST_MS;
+	Waiting		waiting = {.milliseconds = LOOK_FIRST_MS};
 	TransactionId transaction;
+	DbosFileLock conflict;
+	DbosOpenFile holder;
 	Wanted		wanted;
 
+	waiting.since = waiting.checked = GetCurrentTimestamp();
 	begin_wanted(&wanted, handle, owner, exclusive, start, length);
-	while (!lock_once(&wanted, &transaction))
+	while (!lock_once(&wanted, &conflict, &holder, &transaction))
 	{
 		if (!wait)
 			return false;
-		wait_for(transaction, &milliseconds);
-		check_timeout(since);
+		if (TransactionIdIsValid(transaction))
+			XactLockTableWait(transaction, NULL, NULL, XLTW_None);
+		else
+			pause_for(&conflict, &holder, &waiting);
+		check_timeout(&waiting);
 	}
 	return true;
 }
