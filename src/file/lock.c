@@ -304,11 +304,9 @@ static void
 pause_for(const DbosFileLock *lock, const DbosOpenFile *holder, Waiting *waiting)
 {
 	dbos_lock_wait_begin(holder->process);
-	if (TimestampDifferenceExceeds(waiting->checked, GetCurrentTimestamp(), DeadlockTimeout))
-	{
-		dbos_lock_check_deadlock(holder->process, lock->inode);
+	if (TimestampDifferenceExceeds(waiting->checked, GetCurrentTimestamp(), DeadlockTimeout) &&
+		dbos_lock_check_deadlock(holder->process, lock->inode))
 		waiting->checked = GetCurrentTimestamp();
-	}
 	PG_ENSURE_ERROR_CLEANUP(stop_waiting, (Datum) 0);
 	{
 		dbos_idle_begin();

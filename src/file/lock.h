@@ -29,7 +29,7 @@ extern void dbos_locks_sweep(Snapshot snapshot);
 extern void dbos_locks_visit(DbosLockCallback each, void *arg);
 extern void dbos_lock_wait_begin(int process);
 extern void dbos_lock_wait_end(int process);
-extern void dbos_lock_check_deadlock(int process, int64 inode);
+extern bool dbos_lock_check_deadlock(int process, int64 inode);
 extern bool dbos_file_lock_conflict(int64 handle, int64 owner, bool exclusive, int64 start, int64 length,
 									DbosFileLock *conflict, DbosOpenFile *holder);
 

@@ -7,7 +7,7 @@
  * is the other's process: all can read it in the table of locks, also without shared memory of ours.  After
  * each deadlock_timeout he goes from that process along what it waits for, such a lock or any other,
  * and fails if he comes to himself.  Each circle that has a wait of this kind is found by one of those who
- * wait so; they look one after the other, so that in general one of them fails.
+ * wait so; they look one at a time, so that in general one of them fails.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -104,16 +104,20 @@ waits_for_us(int process, const LockData *locks)
 	return false;
 }
 
-/* Fails if that process, for whose lock we wait, waits for us. */
-void
+/* Fails if that process, for whose lock we wait, waits for us; false: somebody else is looking. */
+bool
 dbos_lock_check_deadlock(int process, int64 inode)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dbos deadlock of file locks", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext before = MemoryContextSwitchTo(context);
+	MemoryContext context;
+	MemoryContext before;
 	LOCKTAG		looking;
 
+	/* Who waited here would be found to wait for who looks, which he does not: he looks another time. */
 	wait_tag(&looking, 0);
-	(void) LockAcquire(&looking, ExclusiveLock, false, false);
+	if (LockAcquire(&looking, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "dbos deadlock of file locks", ALLOCSET_DEFAULT_SIZES);
+	before = MemoryContextSwitchTo(context);
 	if (waits_for_us(process, GetLockStatusData()))
 		ereport(ERROR,
 				errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
@@ -123,4 +127,5 @@ dbos_lock_check_deadlock(int process, int64 inode)
 	LockRelease(&looking, ExclusiveLock, false);
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(context);
+	return true;
 }
