@@ -45,12 +45,12 @@ must_be_owner(text *path)
 typedef void (*Change) (DbosPath *path, void *arg);
 
 static bool
-change_once(text *given, Change change, void *arg, Snapshot *snapshot)
+change_once(const DbosPlace *place, Change change, void *arg, Snapshot *snapshot)
 {
 	DbosPath	path;
 	Oid			owner;
 
-	dbos_path_require(given, FOLLOW_LAST, *snapshot, &path);
+	dbos_place_require(place, place->follow, *snapshot, &path);
 	/* The root of a container that has no files yet. */
 	if (path.inode.number == 0)
 	{
@@ -74,11 +74,11 @@ change_once(text *given, Change change, void *arg, Snapshot *snapshot)
 }
 
 static void
-change_attributes(text *given, Change change, void *arg)
+change_attributes(const DbosPlace *place, Change change, void *arg)
 {
 	Snapshot	snapshot = dbos_view_begin();
 
-	while (!change_once(given, change, arg, &snapshot))
+	while (!change_once(place, change, arg, &snapshot))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();
@@ -107,16 +107,22 @@ change_mode(DbosPath *path, void *arg)
 }
 
 void
-dbos_file_chmod(text *path, int32 mode)
+dbos_mode_check(int32 mode)
 {
-	NewMode		new_mode = {.bits = mode};
-
 	if (mode < 0 || mode > PERMISSION_BITS)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("invalid mode %d", mode),
 				errhint("A number is taken as it is: 420 is what '0644' is as text."));
-	change_attributes(path, change_mode, &new_mode);
+}
+
+void
+dbos_file_chmod(const DbosPlace *place, int32 mode)
+{
+	NewMode		new_mode = {.bits = mode};
+
+	dbos_mode_check(mode);
+	change_attributes(place, change_mode, &new_mode);
 }
 
 /* dbos.chmod(path text, mode integer) */
@@ -124,7 +130,7 @@ Datum
 dbos_chmod_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.chmod()");
-	dbos_file_chmod(PG_GETARG_TEXT_PP(0), PG_GETARG_INT32(1));
+	dbos_file_chmod(DBOS_PATH(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT32(1));
 	PG_RETURN_VOID();
 }
 
@@ -135,7 +141,7 @@ dbos_chmod_text_sql(PG_FUNCTION_ARGS)
 	NewMode		mode = {.text = text_to_cstring(PG_GETARG_TEXT_PP(1))};
 
 	PreventCommandIfReadOnly("dbos.chmod()");
-	change_attributes(PG_GETARG_TEXT_PP(0), change_mode, &mode);
+	change_attributes(DBOS_PATH(PG_GETARG_TEXT_PP(0)), change_mode, &mode);
 	PG_RETURN_VOID();
 }
 
@@ -191,13 +197,13 @@ check_role(Oid role)
 }
 
 void
-dbos_file_chown(text *path, Oid owner, Oid group)
+dbos_file_chown(const DbosPlace *place, Oid owner, Oid group)
 {
 	NewOwner	new = {owner, group};
 
 	check_role(owner);
 	check_role(group);
-	change_attributes(path, change_owner, &new);
+	change_attributes(place, change_owner, &new);
 }
 
 /* dbos.chown(path text, owner regrole, "group" regrole) */
@@ -207,7 +213,8 @@ dbos_chown_sql(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	PreventCommandIfReadOnly("dbos.chown()");
-	dbos_file_chown(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1), PG_ARGISNULL(2) ? InvalidOid : PG_GETARG_OID(2));
+	dbos_file_chown(DBOS_PATH(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1),
+					PG_ARGISNULL(2) ? InvalidOid : PG_GETARG_OID(2));
 	PG_RETURN_VOID();
 }
 
@@ -286,7 +293,7 @@ change_times(DbosPath *path, void *arg)
 }
 
 void
-dbos_file_set_times(text *path, const int64 *accessed, const int64 *modified)
+dbos_file_set_times(const DbosPlace *place, const int64 *accessed, const int64 *modified)
 {
 	NewTimes	times = {.set_accessed = accessed != NULL, .set_modified = modified != NULL};
 
@@ -294,7 +301,16 @@ dbos_file_set_times(text *path, const int64 *accessed, const int64 *modified)
 		times.accessed = *accessed;
 	if (modified != NULL)
 		times.modified = *modified;
-	change_attributes(path, change_times, &times);
+	change_attributes(place, change_times, &times);
+}
+
+/* To now, which who may write to the file may do too. */
+void
+dbos_file_set_times_now(const DbosPlace *place)
+{
+	NewTimes	times = {.now = true, .set_accessed = true, .set_modified = true};
+
+	change_attributes(place, change_times, &times);
 }
 
 /* dbos.set_times(path text, accessed bigint, modified bigint) */
@@ -307,7 +323,7 @@ dbos_set_times_sql(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	PreventCommandIfReadOnly("dbos.set_times()");
-	dbos_file_set_times(PG_GETARG_TEXT_PP(0), PG_ARGISNULL(1) ? NULL : &accessed, PG_ARGISNULL(2) ? NULL : &modified);
+	dbos_file_set_times(DBOS_PATH(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? NULL : &accessed, PG_ARGISNULL(2) ? NULL : &modified);
 	PG_RETURN_VOID();
 }
 
@@ -345,8 +361,10 @@ dbos_touch_sql(PG_FUNCTION_ARGS)
 	while (!make_missing(given, &snapshot, &made))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
-	if (!made || !times.now)
-		change_attributes(given, change_times, &times);
+	if (!times.now)
+		dbos_file_set_times(DBOS_PATH(given), &times.accessed, &times.modified);
+	else if (!made)
+		dbos_file_set_times_now(DBOS_PATH(given));
 	PG_RETURN_VOID();
 }
 

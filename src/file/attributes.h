@@ -11,6 +11,7 @@
 
 #define PERMISSION_BITS 07777
 
+extern void dbos_mode_check(int32 mode);
 extern int32 dbos_mode_parse(const char *given, int32 mode);
 
 #endif							/* ATTRIBUTES_H */

@@ -405,19 +405,20 @@ typedef struct DbosPath
 	DbosInode	inode;
 } DbosPath;
 
-typedef enum DbosFollow
-{
-	FOLLOW_LAST,				/* a symbolic link at the end is followed */
-	FOLLOW_NOT_LAST
-} DbosFollow;
-
 extern void dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
+extern bool dbos_path_look(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
 extern void dbos_path_require(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
 extern void dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_epoch, const DbosInode *root, DbosPath *path);
 extern Snapshot dbos_root_make(Snapshot snapshot);
 extern void dbos_root_read(Snapshot snapshot, int32 at_epoch, DbosInode *root);
 extern text *dbos_path_at(int64 inode, Snapshot snapshot, int32 at_epoch);
 extern text *dbos_path_of(int64 inode, Snapshot snapshot);
+
+/* ---- place.c: by path, number and name, or handle ---- */
+
+extern void dbos_place_find(const DbosPlace *place, DbosFollow follow, Snapshot snapshot, DbosPath *path);
+extern void dbos_place_require(const DbosPlace *place, DbosFollow follow, Snapshot snapshot, DbosPath *path);
+extern DbosName dbos_link_target(const DbosPath *path);
 
 /* ---- file_system.c: the roots of containers ---- */
 
@@ -432,13 +433,8 @@ extern void dbos_directory_cache_install(void);
 
 /* ---- access.c ---- */
 
-#define MAY_READ 4
-#define MAY_WRITE 2
-#define MAY_EXECUTE 1			/* of a directory: reach what is in it */
-
 extern bool dbos_file_superuser(void);
 extern bool dbos_file_owned(const DbosInode *inode);
-extern bool dbos_file_allows(const DbosInode *inode, int want);
 extern void dbos_file_demand(const DbosInode *inode, int want, text *path);
 extern bool dbos_directory_allows_change(const DbosInode *directory, const DbosInode *child);
 extern void dbos_directory_demand_change(const DbosInode *directory, const DbosInode *child, text *path);

@@ -231,7 +231,7 @@ dbos_adopt_large_object(PG_FUNCTION_ARGS)
 		dbos_path_find(given, FOLLOW_NOT_LAST, snapshot, &path);
 		if (path.found)
 			dbos_file_exists(given);
-		if (dbos_node_make(&path, S_IFREG | 0666, &content, &snapshot))
+		if (dbos_node_make(&path, FILE_MODE, &content, &snapshot))
 			break;
 		snapshot = dbos_view_renew();
 	}

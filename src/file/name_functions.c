@@ -23,9 +23,6 @@ PG_FUNCTION_INFO_V1(dbos_read_link);
 PG_FUNCTION_INFO_V1(dbos_stat);
 PG_FUNCTION_INFO_V1(dbos_ls);
 
-#define DIRECTORY_MODE (S_IFDIR | 0777)
-#define SYMLINK_MODE (S_IFLNK | 0777)
-
 const char *
 dbos_kind_name(int32 mode)
 {
@@ -114,30 +111,8 @@ dbos_mkdir_sql(PG_FUNCTION_ARGS)
 Datum
 dbos_symlink_sql(PG_FUNCTION_ARGS)
 {
-	DbosName	target = dbos_path_bytes(PG_GETARG_TEXT_PP(0));
-	text	   *given = PG_GETARG_TEXT_PP(1);
-	DbosContent content = {.how = WRITE_REPLACE, .bytes = target.bytes, .length = target.length};
-	Snapshot	snapshot;
-
 	PreventCommandIfReadOnly("dbos.symlink()");
-	if (target.length == 0 || target.length >= INLINE_MAX)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("target of a symbolic link must have from 1 to %d bytes", INLINE_MAX - 1));
-	snapshot = dbos_root_make(dbos_view_begin());
-	for (;;)
-	{
-		DbosPath	path;
-
-		dbos_path_find(given, FOLLOW_NOT_LAST, snapshot, &path);
-		if (path.found)
-			dbos_file_exists(given);
-		if (dbos_node_make(&path, SYMLINK_MODE, &content, &snapshot))
-			break;
-		snapshot = dbos_view_renew();
-	}
-	dbos_view_end();
-	dbos_changed();
+	dbos_file_symlink(dbos_path_bytes(PG_GETARG_TEXT_PP(0)), DBOS_PATH(PG_GETARG_TEXT_PP(1)), NULL);
 	PG_RETURN_VOID();
 }
 
@@ -146,7 +121,7 @@ Datum
 dbos_link_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.link()");
-	dbos_link(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1));
+	dbos_file_link(DBOS_PATH(PG_GETARG_TEXT_PP(0)), DBOS_PATH(PG_GETARG_TEXT_PP(1)));
 	PG_RETURN_VOID();
 }
 
@@ -155,7 +130,7 @@ Datum
 dbos_rename_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.rename()");
-	dbos_rename(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1));
+	dbos_file_rename(DBOS_PATH(PG_GETARG_TEXT_PP(0)), DBOS_PATH(PG_GETARG_TEXT_PP(1)), 0);
 	PG_RETURN_VOID();
 }
 
@@ -164,7 +139,7 @@ Datum
 dbos_unlink_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.unlink()");
-	dbos_unlink(PG_GETARG_TEXT_PP(0));
+	dbos_file_unlink(DBOS_PATH(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
 
@@ -173,30 +148,17 @@ Datum
 dbos_rmdir_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.rmdir()");
-	dbos_rmdir(PG_GETARG_TEXT_PP(0));
+	dbos_file_rmdir(DBOS_PATH(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
 
 /* ---- telling ---- */
 
-text *
-dbos_link_target(const DbosPath *path)
-{
-	if (!S_ISLNK(path->inode.mode))
-		ereport(ERROR,
-				errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				errmsg("\"%s\" is not a symbolic link", text_to_cstring(path->given)));
-	return dbos_name_text((DbosName) {path->inode.content, path->inode.content_length});
-}
-
 /* dbos.read_link(path text) → text */
 Datum
 dbos_read_link(PG_FUNCTION_ARGS)
 {
-	DbosPath	path;
-
-	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_NOT_LAST, GetActiveSnapshot(), &path);
-	PG_RETURN_TEXT_P(dbos_link_target(&path));
+	PG_RETURN_TEXT_P(dbos_name_text(dbos_file_read_link(DBOS_PATH(PG_GETARG_TEXT_PP(0)))));
 }
 
 static const char *

@@ -194,7 +194,7 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 	if (path->must_be_directory && !S_ISDIR(mode))
 		dbos_no_such_file(path->given);
 	dbos_directory_demand_change(&path->directory, NULL, path->given);
-	dbos_node_begin(inode, &path->directory, S_ISLNK(mode) ? mode : mode & ~UMASK);
+	dbos_node_begin(inode, &path->directory, mode);
 	if (content != NULL)
 		dbos_content_begin(inode, content);
 	empty = *inode;
@@ -228,18 +228,21 @@ check_new(const DbosPath *to)
 
 /* Another name of a file. */
 static bool
-link_once(text *given, text *new_given, Snapshot *snapshot)
+link_once(const DbosPlace *place, const DbosPlace *new_place, Snapshot *snapshot)
 {
 	DbosPath	from;
 	DbosPath	to;
 
-	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &from);
-	dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+	dbos_place_require(place, FOLLOW_NOT_LAST, *snapshot, &from);
+	dbos_place_find(new_place, FOLLOW_NOT_LAST, *snapshot, &to);
 	if (S_ISDIR(from.inode.mode))
 		ereport(ERROR,
 				errcode(ERRCODE_DBOS_IS_A_DIRECTORY),
-				errmsg("cannot make another name of directory \"%s\"", text_to_cstring(given)),
+				errmsg("cannot make another name of directory \"%s\"", text_to_cstring(from.given)),
 				errhint("Use dbos.symlink()."));
+	/* One that has no name any more, and is open, goes when it is closed. */
+	if (from.inode.links == 0)
+		dbos_no_such_file(from.given);
 	check_new(&to);
 	from.inode.links++;
 	from.inode.changed = dbos_file_now();
@@ -251,7 +254,7 @@ link_once(text *given, text *new_given, Snapshot *snapshot)
 	while (!enter(&to, &from.inode))
 	{
 		*snapshot = dbos_view_renew();
-		dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+		dbos_place_find(new_place, FOLLOW_NOT_LAST, *snapshot, &to);
 		check_new(&to);
 	}
 	check_directory_remains(&to);
@@ -260,11 +263,11 @@ link_once(text *given, text *new_given, Snapshot *snapshot)
 }
 
 void
-dbos_link(text *given, text *new_given)
+dbos_file_link(const DbosPlace *place, const DbosPlace *new_place)
 {
 	Snapshot	snapshot = dbos_view_begin();
 
-	while (!link_once(given, new_given, &snapshot))
+	while (!link_once(place, new_place, &snapshot))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();
@@ -359,20 +362,25 @@ dbos_node_unlink(DbosPath *path, Snapshot *snapshot)
 }
 
 static bool
-unlink_once(text *given, Snapshot *snapshot)
+unlink_once(const DbosPlace *place, Snapshot *snapshot)
 {
 	DbosPath	path;
 
-	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &path);
+	dbos_place_require(place, FOLLOW_NOT_LAST, *snapshot, &path);
+	/* An inode by its number, or an open file: which of its names is not said. */
+	if (path.name.length == 0 && !S_ISDIR(path.inode.mode))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("cannot remove \"%s\" without its name", text_to_cstring(path.given)));
 	return dbos_node_unlink(&path, snapshot);
 }
 
 void
-dbos_unlink(text *given)
+dbos_file_unlink(const DbosPlace *place)
 {
 	Snapshot	snapshot = dbos_view_begin();
 
-	while (!unlink_once(given, &snapshot))
+	while (!unlink_once(place, &snapshot))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();
@@ -410,20 +418,20 @@ dbos_node_rmdir(DbosPath *path, Snapshot *snapshot)
 }
 
 static bool
-rmdir_once(text *given, Snapshot *snapshot)
+rmdir_once(const DbosPlace *place, Snapshot *snapshot)
 {
 	DbosPath	path;
 
-	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &path);
+	dbos_place_require(place, FOLLOW_NOT_LAST, *snapshot, &path);
 	return dbos_node_rmdir(&path, snapshot);
 }
 
 void
-dbos_rmdir(text *given)
+dbos_file_rmdir(const DbosPlace *place)
 {
 	Snapshot	snapshot = dbos_view_begin();
 
-	while (!rmdir_once(given, &snapshot))
+	while (!rmdir_once(place, &snapshot))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();
@@ -518,23 +526,25 @@ drop_replaced(DbosPath *to, Snapshot *snapshot)
 }
 
 static bool
-rename_once(text *given, text *new_given, Snapshot *snapshot)
+rename_once(const DbosPlace *place, const DbosPlace *new_place, int flags, Snapshot *snapshot)
 {
 	DbosPath	from;
 	DbosPath	to;
 	bool		moves;
 
-	dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &from);
-	dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+	dbos_place_require(place, FOLLOW_NOT_LAST, *snapshot, &from);
+	dbos_place_find(new_place, FOLLOW_NOT_LAST, *snapshot, &to);
 	moves = from.directory.number != to.directory.number;
 	if (S_ISDIR(from.inode.mode) && moves && from.name.length > 0)
 	{
 		lock_tree();
 		*snapshot = dbos_view_renew();
-		dbos_path_require(given, FOLLOW_NOT_LAST, *snapshot, &from);
-		dbos_path_find(new_given, FOLLOW_NOT_LAST, *snapshot, &to);
+		dbos_place_require(place, FOLLOW_NOT_LAST, *snapshot, &from);
+		dbos_place_find(new_place, FOLLOW_NOT_LAST, *snapshot, &to);
 		moves = from.directory.number != to.directory.number;
 	}
+	if (to.found && (flags & DBOS_RENAME_NO_REPLACE) != 0)
+		dbos_file_exists(to.given);
 	/* Two names of one file stay as they are, and so does a directory. */
 	if (to.found && to.inode.number == from.inode.number && from.name.length > 0 && to.name.length > 0)
 		return true;
@@ -571,11 +581,11 @@ rename_once(text *given, text *new_given, Snapshot *snapshot)
 }
 
 void
-dbos_rename(text *given, text *new_given)
+dbos_file_rename(const DbosPlace *place, const DbosPlace *new_place, int flags)
 {
 	Snapshot	snapshot = dbos_view_begin();
 
-	while (!rename_once(given, new_given, &snapshot))
+	while (!rename_once(place, new_place, flags, &snapshot))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();

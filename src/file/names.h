@@ -9,9 +9,11 @@
 
 #include "file.h"
 
-/* What new files are like; what the mask has is withheld. */
-#define FILE_MODE (S_IFREG | 0666)
+/* What SQL makes is like; who makes files by the C interface says it. */
 #define UMASK 0022
+#define FILE_MODE (S_IFREG | (0666 & ~UMASK))
+#define DIRECTORY_MODE (S_IFDIR | (0777 & ~UMASK))
+#define SYMLINK_MODE (S_IFLNK | 0777)
 
 extern void dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode);
 extern bool dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot);
@@ -20,11 +22,7 @@ extern bool dbos_node_rmdir(DbosPath *path, Snapshot *snapshot);
 extern void dbos_directory_demand_removal(const DbosPath *path);
 extern void dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot);
 extern void dbos_node_free(int64 directory, DbosInode *inode, Snapshot *snapshot);
-extern void dbos_link(text *given, text *new_given);
-extern void dbos_unlink(text *given);
-extern void dbos_rmdir(text *given);
 extern void dbos_remove(text *given, bool recursive);
-extern void dbos_rename(text *given, text *new_given);
 extern void dbos_usage_charge_name(int64 directory, const DbosInode *inode, int sign);
 extern void dbos_usage_charge(const DbosInode *inode, int64 bytes);
 extern void dbos_usage_hand_over(const DbosInode *inode, Oid from);
@@ -37,7 +35,6 @@ extern const char *dbos_kind_name(int32 mode);
 
 extern void dbos_stat_values(const DbosInode *inode, Datum *values, bool *nulls);
 extern void dbos_ls_values(DbosName name, const DbosInode *inode, Datum *values);
-extern text *dbos_link_target(const DbosPath *path);
 extern void dbos_listing_values(const DbosEntry *entry, DbosInode *inode, Snapshot snapshot, Datum *values, bool *nulls);
 extern TupleDesc dbos_result_descriptor(FunctionCallInfo fcinfo);
 extern struct varlena *dbos_content_value(const DbosPath *path, NullableDatum start_argument, NullableDatum length_argument,

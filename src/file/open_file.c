@@ -30,6 +30,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "attributes.h"
 #include "lock.h"
 #include "names.h"
 #include "open_file.h"
@@ -246,8 +247,9 @@ keep_or_empty(DbosInode *inode, int flags, Snapshot *snapshot)
 {
 	int64		size = inode->size;
 
+	/* Without a name it may be freed just now by who closes it last. */
 	if ((flags & DBOS_OPEN_TRUNCATE) == 0)
-		return dbos_inode_hold(inode, *snapshot);
+		return inode->links > 0 ? dbos_inode_hold(inode, *snapshot) : dbos_inode_lock(inode, *snapshot);
 	if (!dbos_content_truncate(inode, 0, snapshot))
 		return false;
 	dbos_usage_charge(inode, -size);
@@ -256,25 +258,25 @@ keep_or_empty(DbosInode *inode, int flags, Snapshot *snapshot)
 
 /* False: look again. */
 static bool
-open_once(text *given, int flags, Snapshot *snapshot, int64 *handle)
+open_once(const DbosPlace *place, int flags, int32 mode, Snapshot *snapshot, int64 *handle)
 {
 	DbosContent nothing = {.how = WRITE_REPLACE, .bytes = ""};
 	DbosPath	path;
 
-	dbos_path_find(given, FOLLOW_LAST, *snapshot, &path);
+	dbos_place_find(place, place->follow, *snapshot, &path);
 	if (!path.found)
 	{
 		if ((flags & DBOS_OPEN_CREATE) == 0)
-			dbos_no_such_file(given);
+			dbos_no_such_file(path.given);
 		/* Who makes it may use it so, whatever its mode. */
-		if (!dbos_node_make(&path, FILE_MODE, &nothing, snapshot))
+		if (!dbos_node_make(&path, S_IFREG | mode, &nothing, snapshot))
 			return false;
 	}
 	else
 	{
 		if (flags & DBOS_OPEN_EXCLUSIVE)
-			dbos_file_exists(given);
-		demand_access(&path.inode, flags, given);
+			dbos_file_exists(path.given);
+		demand_access(&path.inode, flags, path.given);
 		if (!keep_or_empty(&path.inode, flags, snapshot))
 		{
 			dbos_conflict();
@@ -285,15 +287,17 @@ open_once(text *given, int flags, Snapshot *snapshot, int64 *handle)
 	return true;
 }
 
+/* mode: of a file that is made. */
 int64
-dbos_file_open(text *path, int flags)
+dbos_file_open(const DbosPlace *place, int flags, int32 mode)
 {
 	Snapshot	snapshot = dbos_view_begin();
 	int64		handle;
 
+	dbos_mode_check(mode);
 	if (flags & DBOS_OPEN_CREATE)
 		snapshot = dbos_root_make(snapshot);
-	while (!open_once(path, flags, &snapshot, &handle))
+	while (!open_once(place, flags, mode, &snapshot, &handle))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();

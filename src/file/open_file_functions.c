@@ -81,7 +81,7 @@ dbos_open_file_sql(PG_FUNCTION_ARGS)
 	int			flags = flags_of(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
 	PreventCommandIfReadOnly("dbos.open_file()");
-	PG_RETURN_INT64(dbos_file_open(PG_GETARG_TEXT_PP(0), flags));
+	PG_RETURN_INT64(dbos_file_open(DBOS_PATH(PG_GETARG_TEXT_PP(0)), flags, FILE_MODE & 07777));
 }
 
 /* dbos.close_file(handle bigint) */

@@ -221,6 +221,7 @@ typedef struct Walk
 	Snapshot	snapshot;
 	int32		at_epoch;
 	DbosFollow	follow;
+	bool		tell;			/* also a directory on the way that is not there is told, and no error */
 	bool		reached;
 	DbosInode	reached_in;
 } Walk;
@@ -270,7 +271,7 @@ walk(Walk *walk, DbosPath *path)
 		if (!dbos_entry_find(walk->current.number, name, walk->snapshot, walk->at_epoch, &path->entry) ||
 			!dbos_inode_read(path->entry.child, walk->snapshot, walk->at_epoch, &path->inode))
 		{
-			if (!last)
+			if (!last && !walk->tell)
 				dbos_no_such_file(given);
 			return;
 		}
@@ -335,15 +336,14 @@ directory_length(const char *bytes)
 	return start;
 }
 
-/* Whether it is there, and if not, where it would be; the way to it must be there. */
-void
-dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
+static void
+find(text *given, DbosFollow follow, bool tell, Snapshot snapshot, DbosPath *path)
 {
 	const char *bytes = checked_bytes(given);
 	int			length = directory_length(bytes);
 	DbosInode	root;
 	Walk		state = {
-		.given = given, .at = bytes, .root = &root, .snapshot = snapshot, .at_epoch = FOREVER, .follow = follow
+		.given = given, .at = bytes, .root = &root, .snapshot = snapshot, .at_epoch = FOREVER, .follow = follow, .tell = tell
 	};
 	bool		known = dbos_directory_recall(bytes, length, snapshot, &state.current);
 
@@ -359,6 +359,21 @@ dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path
 	walk(&state, path);
 	if (state.reached && !known)
 		dbos_directory_remember(bytes, length, snapshot, &state.reached_in);
+}
+
+/* Whether it is there, and if not, where it would be; the way to it must be there. */
+void
+dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
+{
+	find(given, follow, false, snapshot, path);
+}
+
+/* Whether it is there; if not, nothing else is said. */
+bool
+dbos_path_look(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
+{
+	find(given, follow, true, snapshot, path);
+	return path->found;
 }
 
 void

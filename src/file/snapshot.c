@@ -454,7 +454,7 @@ dbos_snapshot_read_link(PG_FUNCTION_ARGS)
 	find_snapshot(PG_GETARG_TEXT_PP(0), USE_SEEN, &snapshot);
 	find_in_snapshot(&snapshot, PG_GETARG_TEXT_PP(1), FOLLOW_NOT_LAST, begin_reading(&snapshot), &path);
 	dbos_view_end();
-	PG_RETURN_TEXT_P(dbos_link_target(&path));
+	PG_RETURN_TEXT_P(dbos_name_text(dbos_link_target(&path)));
 }
 
 /* dbos.snapshot_visible(container_id integer, epoch integer, root bigint, owner oid): for the view */

@@ -262,11 +262,11 @@ change_attribute(const DbosPath *path, const XattrChange *change, Snapshot snaps
 }
 
 static bool
-change_once(text *given, const XattrChange *change, Snapshot *snapshot)
+change_once(const DbosPlace *place, const XattrChange *change, Snapshot *snapshot)
 {
 	DbosPath	path;
 
-	dbos_path_require(given, FOLLOW_LAST, *snapshot, &path);
+	dbos_place_require(place, place->follow, *snapshot, &path);
 	demand_change(&path, change->name);
 	/* The root of a container that has no files yet. */
 	if (path.inode.number == 0)
@@ -286,18 +286,18 @@ change_once(text *given, const XattrChange *change, Snapshot *snapshot)
 }
 
 static void
-change_xattr(text *given, const XattrChange *change)
+change_xattr(const DbosPlace *place, const XattrChange *change)
 {
 	Snapshot	snapshot = dbos_view_begin();
 
-	while (!change_once(given, change, &snapshot))
+	while (!change_once(place, change, &snapshot))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();
 }
 
 void
-dbos_file_set_xattr(text *path, text *name, bytea *value, DbosXattrFlags flags)
+dbos_file_set_xattr(const DbosPlace *place, text *name, bytea *value, DbosXattrFlags flags)
 {
 	XattrChange change = {name_of(name), value, flags};
 
@@ -305,29 +305,58 @@ dbos_file_set_xattr(text *path, text *name, bytea *value, DbosXattrFlags flags)
 		ereport(ERROR,
 				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("value of an extended attribute is longer than %d bytes", XATTR_VALUE_MAX));
-	change_xattr(path, &change);
+	change_xattr(place, &change);
 }
 
 void
-dbos_file_remove_xattr(text *path, text *name)
+dbos_file_remove_xattr(const DbosPlace *place, text *name)
 {
 	XattrChange change = {.name = name_of(name)};
 
-	change_xattr(path, &change);
+	change_xattr(place, &change);
 }
 
 /* NULL: there is none of that name. */
 bytea *
-dbos_file_get_xattr(text *path, text *name)
+dbos_file_get_xattr(const DbosPlace *place, text *name)
 {
 	DbosName	bytes = name_of(name);
 	Snapshot	snapshot = GetActiveSnapshot();
 	DbosPath	found;
 
-	dbos_path_require(path, FOLLOW_LAST, snapshot, &found);
+	dbos_place_require(place, place->follow, snapshot, &found);
 	if (space_of(bytes) == SPACE_USER)
-		dbos_file_demand(&found.inode, MAY_READ, path);
+		dbos_file_demand(&found.inode, MAY_READ, found.given);
 	return may_know(bytes) ? dbos_xattr_read(&found.inode, bytes, snapshot, FOREVER) : NULL;
+}
+
+/* Calls back for each that the user may know of, in the order of their names, with the bytes that its value has. */
+void
+dbos_file_list_xattrs(const DbosPlace *place, void (*each) (void *arg, DbosName name, int size), void *arg)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	DbosPath	path;
+	DbosTable	table;
+	DbosTableScan scan;
+	Datum		key;
+
+	dbos_place_require(place, place->follow, snapshot, &path);
+	if ((path.inode.mode & INODE_HAS_XATTRS) == 0)
+		return;
+	key = Int64GetDatum(path.inode.number);
+	dbos_table_open(&table, TABLE_XATTR, AccessShareLock);
+	dbos_scan_begin(&scan, &table, 0, snapshot, &key, 1, false);
+	while (dbos_scan_next(&scan))
+	{
+		bytea	   *bytes = DatumGetByteaPP(dbos_column(&table, XATTR_NAME));
+		DbosName	name = {VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)};
+
+		CHECK_FOR_INTERRUPTS();
+		if (DatumGetInt32(dbos_column(&table, XATTR_DIED)) == FOREVER && may_know(name))
+			each(arg, name, (int) (toast_raw_datum_size(dbos_column(&table, XATTR_VALUE)) - VARHDRSZ));
+	}
+	dbos_scan_end(&scan);
+	dbos_table_close(&table);
 }
 
 /* ---- SQL ---- */
@@ -337,7 +366,7 @@ Datum
 dbos_set_xattr_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.set_xattr()");
-	dbos_file_set_xattr(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), PG_GETARG_BYTEA_PP(2), DBOS_XATTR_SET);
+	dbos_file_set_xattr(DBOS_PATH(PG_GETARG_TEXT_PP(0)), PG_GETARG_TEXT_PP(1), PG_GETARG_BYTEA_PP(2), DBOS_XATTR_SET);
 	PG_RETURN_VOID();
 }
 
@@ -346,7 +375,7 @@ Datum
 dbos_remove_xattr_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.remove_xattr()");
-	dbos_file_remove_xattr(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1));
+	dbos_file_remove_xattr(DBOS_PATH(PG_GETARG_TEXT_PP(0)), PG_GETARG_TEXT_PP(1));
 	PG_RETURN_VOID();
 }
 
@@ -354,7 +383,7 @@ dbos_remove_xattr_sql(PG_FUNCTION_ARGS)
 Datum
 dbos_get_xattr_sql(PG_FUNCTION_ARGS)
 {
-	bytea	   *value = dbos_file_get_xattr(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1));
+	bytea	   *value = dbos_file_get_xattr(DBOS_PATH(PG_GETARG_TEXT_PP(0)), PG_GETARG_TEXT_PP(1));
 
 	if (value == NULL)
 		PG_RETURN_NULL();
@@ -362,41 +391,20 @@ dbos_get_xattr_sql(PG_FUNCTION_ARGS)
 }
 
 static void
-list_rows(const DbosInode *inode, Snapshot snapshot, ReturnSetInfo *result)
+list_attribute(void *arg, DbosName name, int size)
 {
-	DbosTable	table;
-	DbosTableScan scan;
-	Datum		key = Int64GetDatum(inode->number);
+	ReturnSetInfo *result = arg;
+	Datum		values[2] = {PointerGetDatum(dbos_name_text(name)), Int32GetDatum(size)};
+	bool		nulls[2] = {0};
 
-	dbos_table_open(&table, TABLE_XATTR, AccessShareLock);
-	dbos_scan_begin(&scan, &table, 0, snapshot, &key, 1, false);
-	while (dbos_scan_next(&scan))
-	{
-		bytea	   *bytes = DatumGetByteaPP(dbos_column(&table, XATTR_NAME));
-		DbosName	name = {VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)};
-		Datum		values[2];
-		bool		nulls[2] = {0};
-
-		CHECK_FOR_INTERRUPTS();
-		if (DatumGetInt32(dbos_column(&table, XATTR_DIED)) != FOREVER || !may_know(name))
-			continue;
-		values[0] = PointerGetDatum(dbos_name_text(name));
-		values[1] = Int32GetDatum((int32) (toast_raw_datum_size(dbos_column(&table, XATTR_VALUE)) - VARHDRSZ));
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	dbos_scan_end(&scan);
-	dbos_table_close(&table);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
 /* dbos.list_xattr(path text) → names and sizes of the values */
 Datum
 dbos_list_xattr_sql(PG_FUNCTION_ARGS)
 {
-	DbosPath	path;
-
 	InitMaterializedSRF(fcinfo, 0);
-	dbos_path_require(PG_GETARG_TEXT_PP(0), FOLLOW_LAST, GetActiveSnapshot(), &path);
-	if ((path.inode.mode & INODE_HAS_XATTRS) != 0)
-		list_rows(&path.inode, GetActiveSnapshot(), (ReturnSetInfo *) fcinfo->resultinfo);
+	dbos_file_list_xattrs(DBOS_PATH(PG_GETARG_TEXT_PP(0)), list_attribute, fcinfo->resultinfo);
 	return (Datum) 0;
 }
