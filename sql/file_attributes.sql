@@ -118,6 +118,14 @@ CREATE FUNCTION dbos.truncate_open_file(handle bigint, size bigint) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_truncate_open_file_sql';
 COMMENT ON FUNCTION dbos.truncate_open_file(bigint, bigint) IS
 	'gives an open file that many bytes. Example: SELECT dbos.truncate_open_file(handle, 0) FROM dbos.open_files WHERE path = ''/note'';';
+CREATE FUNCTION dbos.file_map(path text, OUT start bigint, OUT length bigint, OUT kind text) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'dbos_file_map';
+COMMENT ON FUNCTION dbos.file_map(text) IS
+	'which bytes of a file are stored, and where holes are, which read as zeros and take no space: parts from start on, data or hole, one after the other. Example: SELECT start, length FROM dbos.file_map(''/note'') WHERE kind = ''hole'';';
+CREATE FUNCTION dbos.punch_hole(path text, start bigint, length bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'dbos_punch_hole';
+COMMENT ON FUNCTION dbos.punch_hole(text, bigint, bigint) IS
+	'makes zeros of bytes of a file, and gives back their space where they fill chunks of 8,192; the size stays. Example: SELECT dbos.punch_hole(''/note'', 8192, 81920);';
 CREATE FUNCTION dbos.stat_open_file(handle bigint, OUT inode bigint, OUT kind text, OUT mode integer, OUT owner regrole, OUT "group" regrole,
 	OUT size bigint, OUT link_count integer, OUT created_at timestamptz, OUT modified_at timestamptz, OUT changed_at timestamptz,
 	OUT accessed_at timestamptz, OUT storage text, OUT checksum text) RETURNS record
@@ -164,17 +172,18 @@ REVOKE ALL ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.c
 	dbos.set_times(text, bigint, bigint), dbos.file_times(text), dbos.set_xattr(text, text, bytea), dbos.get_xattr(text, text),
 	dbos.list_xattr(text), dbos.remove_xattr(text, text), dbos.remove(text, boolean),
 	dbos.open_file(text, text), dbos.close_file(bigint), dbos.read_open_file(bigint, bigint, bigint), dbos.write_open_file(bigint, bigint, bytea),
-	dbos.truncate_open_file(bigint, bigint), dbos.stat_open_file(bigint), dbos.list_open_files(), dbos.sweep_open_files(),
+	dbos.truncate_open_file(bigint, bigint), dbos.file_map(text), dbos.punch_hole(text, bigint, bigint), dbos.stat_open_file(bigint),
+	dbos.list_open_files(), dbos.sweep_open_files(),
 	dbos.lock_file(bigint, boolean, bigint, bigint, boolean, bigint), dbos.unlock_file(bigint, bigint, bigint, bigint),
 	dbos.lock_conflict(bigint, boolean, bigint, bigint, bigint), dbos.list_file_locks() FROM PUBLIC;
 REVOKE ALL ON dbos.open_files, dbos.file_locks FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbos.chmod(text, integer), dbos.chmod(text, text), dbos.chown(text, regrole, regrole), dbos.touch(text, timestamptz),
 	dbos.set_times(text, bigint, bigint), dbos.set_xattr(text, text, bytea), dbos.remove_xattr(text, text),
 	dbos.remove(text, boolean), dbos.open_file(text, text), dbos.close_file(bigint), dbos.read_open_file(bigint, bigint, bigint),
-	dbos.write_open_file(bigint, bigint, bytea), dbos.truncate_open_file(bigint, bigint), dbos.stat_open_file(bigint),
+	dbos.write_open_file(bigint, bigint, bytea), dbos.truncate_open_file(bigint, bigint), dbos.punch_hole(text, bigint, bigint), dbos.stat_open_file(bigint),
 	dbos.lock_file(bigint, boolean, bigint, bigint, boolean, bigint), dbos.unlock_file(bigint, bigint, bigint, bigint),
 	dbos.lock_conflict(bigint, boolean, bigint, bigint, bigint) TO dbos_user, dbos_admin;
 GRANT EXECUTE ON FUNCTION dbos.sweep_open_files() TO dbos_admin;
 GRANT SELECT ON dbos.open_files, dbos.file_locks TO dbos_user, dbos_monitor, dbos_admin;
-GRANT EXECUTE ON FUNCTION dbos.file_times(text), dbos.get_xattr(text, text), dbos.list_xattr(text),
+GRANT EXECUTE ON FUNCTION dbos.file_times(text), dbos.file_map(text), dbos.get_xattr(text, text), dbos.list_xattr(text),
 	dbos.list_open_files(), dbos.list_file_locks() TO dbos_user, dbos_monitor, dbos_admin;

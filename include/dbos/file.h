@@ -207,10 +207,34 @@ extern int64 dbos_file_read_open(int64 handle, int64 start, char *to, int64 leng
 
 /* Returns the size afterwards. */
 extern int64 dbos_file_write_open(int64 handle, int64 start, const char *from, int64 length);
-extern void dbos_file_truncate_open(int64 handle, int64 size);
 
 /* What dbos_file_find() finds, or 42704 when the handle is not open. */
 extern void dbos_file_stat_open(int64 handle, DbosInode *inode);
+
+/*
+ * ---- Size and holes: by a handle that is open for it, or by a place of which the user has the right ----
+ */
+
+/* What is added reads as zeros, and takes no space. */
+extern void dbos_file_truncate(const DbosPlace *place, int64 size);
+
+/* Bytes that are stored, or, in a hole, are not and read as zeros. */
+typedef struct DbosFilePart
+{
+	int64		start;
+	int64		length;
+	bool		hole;
+} DbosFilePart;
+
+/*
+ * The part from that byte on, up to where the other kind begins, or the file ends: what lseek(2) asks by SEEK_DATA and
+ * SEEK_HOLE.  False: the file ends before.  Files of up to 4,096 bytes have no holes, others in steps of 8,192, large objects of
+ * 2,048 bytes.  Any handle is good enough for this.
+ */
+extern bool dbos_file_part(const DbosPlace *place, int64 from, DbosFilePart *part);
+
+/* These bytes, if there are any, read as zeros; the size stays.  0A000 for large objects. */
+extern void dbos_file_punch_hole(const DbosPlace *place, int64 start, int64 length);
 
 /*
  * ---- Advisory locks of parts of files ----
@@ -221,6 +245,21 @@ extern void dbos_file_stat_open(int64 handle, DbosInode *inode);
  */
 extern bool dbos_file_lock(int64 handle, int64 owner, bool exclusive, int64 start, int64 length, bool wait);
 extern void dbos_file_unlock(int64 handle, int64 owner, int64 start, int64 length);
+
+/* ---- The file system: what statvfs(3) asks ---- */
+
+/* Of the session's container and those inside it; -1: no limit, or, as for all but monitors, not told. */
+typedef struct DbosFileSystemUse
+{
+	int64		files;			/* each once however many names it has */
+	int64		directories;
+	int64		bytes;			/* of the files, by their sizes */
+	int64		max_files;		/* files and directories, by the quota of the root */
+	int64		max_bytes;
+	int64		available_bytes;	/* on the disk */
+} DbosFileSystemUse;
+
+extern void dbos_file_system_use(DbosFileSystemUse *use);
 
 extern void dbos_file_register(void);
 

@@ -209,3 +209,24 @@ dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot)
 		dbos_storage_of(inode)->truncate(inode, old.size, size, *snapshot);
 	return true;
 }
+
+/* The same for bytes [start, end) within the size, which read as zeros afterwards.  The storage can do it. */
+bool
+dbos_content_punch(DbosInode *inode, int64 start, int64 end, Snapshot *snapshot)
+{
+	bool		in_row = inode->storage == STORAGE_INLINE;
+
+	inode->modified = inode->changed = dbos_file_now();
+	clear_set_id(inode);
+	inode->checksum_known = false;
+	if (in_row)
+		dbos_storage_inline.punch(inode, start, end, snapshot);
+	if (!dbos_inode_update(inode, *snapshot))
+		return false;
+	if (in_row)
+		return true;
+	dbos_changed();
+	*snapshot = dbos_view_renew();
+	dbos_storage_of(inode)->punch(inode, start, end, snapshot);
+	return true;
+}

@@ -287,6 +287,10 @@ typedef struct DbosStorage
 	/* old_size: the size before; what lies between it and start reads as zeros. */
 	void		(*write) (DbosInode *inode, int64 old_size, int64 start, const char *from, int64 length, Snapshot snapshot);
 	void		(*truncate) (DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot);
+	/* The first bytes [start, end) that are stored at from or after it, maybe beyond the size; false: there are none. */
+	bool		(*data) (const DbosInode *inode, int64 from, int64 *start, int64 *end, Snapshot snapshot);
+	/* [start, end), within the size, reads as zeros, and takes no space where that can be.  NULL: it cannot. */
+	void		(*punch) (DbosInode *inode, int64 start, int64 end, Snapshot *snapshot);
 	/*
 	 * The content that the one has in that epoch becomes that of the other too; the row of the one, if it is
 	 * there still, is locked.  NULL: the bytes have to be copied.
@@ -420,6 +424,9 @@ extern void dbos_place_find(const DbosPlace *place, DbosFollow follow, Snapshot 
 extern void dbos_place_require(const DbosPlace *place, DbosFollow follow, Snapshot snapshot, DbosPath *path);
 extern DbosName dbos_link_target(const DbosPath *path);
 
+/* open_file.c: that content may be read or written: by a handle as it was opened, else by the rights of now */
+extern void dbos_place_demand(const DbosPlace *place, const DbosPath *path, int flag, Snapshot snapshot);
+
 /* ---- file_system.c: the roots of containers ---- */
 
 extern void dbos_file_system_register(void);
@@ -473,6 +480,7 @@ extern void dbos_content_read(const DbosInode *inode, int64 start, char *to, int
 extern void dbos_content_begin(DbosInode *inode, const DbosContent *content);
 extern bool dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snapshot);
 extern bool dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot);
+extern bool dbos_content_punch(DbosInode *inode, int64 start, int64 end, Snapshot *snapshot);
 extern void dbos_content_check_size(int64 size);
 
 /* ---- content_copy.c ---- */

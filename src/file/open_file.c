@@ -334,6 +334,20 @@ demand_flag(const DbosOpenFile *file, int flag)
 				errmsg("file handle " INT64_FORMAT " is not open for %s", file->handle, flag == DBOS_OPEN_READ ? "reading" : "writing"));
 }
 
+void
+dbos_place_demand(const DbosPlace *place, const DbosPath *path, int flag, Snapshot snapshot)
+{
+	DbosOpenFile file;
+
+	if (place->path != NULL || place->handle == 0)
+	{
+		demand_access(&path->inode, flag, path->given);
+		return;
+	}
+	dbos_open_file_require(place->handle, snapshot, &file);
+	demand_flag(&file, flag);
+}
+
 static void
 read_inode(const DbosOpenFile *file, Snapshot snapshot, DbosInode *inode)
 {
@@ -439,31 +453,29 @@ dbos_file_write_open(int64 handle, int64 start, const char *from, int64 length)
 }
 
 static bool
-truncate_once(int64 handle, int64 size, Snapshot *snapshot)
+truncate_once(const DbosPlace *place, int64 size, Snapshot *snapshot)
 {
-	DbosOpenFile file;
-	DbosInode	inode;
+	DbosPath	path;
 	int64		old_size;
 
-	dbos_open_file_require(handle, *snapshot, &file);
-	demand_flag(&file, DBOS_OPEN_WRITE);
-	read_inode(&file, *snapshot, &inode);
-	old_size = inode.size;
-	if (!dbos_content_truncate(&inode, size, snapshot))
+	dbos_place_require(place, place->follow, *snapshot, &path);
+	dbos_place_demand(place, &path, DBOS_OPEN_WRITE, *snapshot);
+	old_size = path.inode.size;
+	if (!dbos_content_truncate(&path.inode, size, snapshot))
 	{
 		dbos_conflict();
 		return false;
 	}
-	dbos_usage_charge(&inode, size - old_size);
+	dbos_usage_charge(&path.inode, size - old_size);
 	return true;
 }
 
 void
-dbos_file_truncate_open(int64 handle, int64 size)
+dbos_file_truncate(const DbosPlace *place, int64 size)
 {
 	Snapshot	snapshot = dbos_view_begin();
 
-	while (!truncate_once(handle, size, &snapshot))
+	while (!truncate_once(place, size, &snapshot))
 		snapshot = dbos_view_renew();
 	dbos_view_end();
 	dbos_changed();

@@ -140,7 +140,7 @@ Datum
 dbos_truncate_open_file_sql(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("dbos.truncate_open_file()");
-	dbos_file_truncate_open(PG_GETARG_INT64(0), PG_GETARG_INT64(1));
+	dbos_file_truncate(&(DbosPlace) {.handle = PG_GETARG_INT64(0)}, PG_GETARG_INT64(1));
 	PG_RETURN_VOID();
 }
 

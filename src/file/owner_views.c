@@ -25,7 +25,7 @@
 
 #include "dbos/container.h"
 #include "names.h"
-#include "usage.h"
+#include "quota.h"
 
 PG_FUNCTION_INFO_V1(dbos_count_file_owners);
 PG_FUNCTION_INFO_V1(dbos_df);
@@ -204,6 +204,44 @@ available_bytes(Relation chunks)
 	return (int64) (Min((double) state.f_bavail * (double) state.f_frsize, (double) PG_INT64_MAX / 2));
 }
 
+/* Of the whole file system, and how much it may be. */
+void
+dbos_file_system_use(DbosFileSystemUse *use)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	DbosUsage	all = {.directory = 0};
+	const DbosQuota *quotas;
+	DbosInode	root;
+	Owners		owners;
+	shares_iterator iterator;
+	Share	   *share;
+	int			quota;
+
+	count_owners(&owners, snapshot);
+	shares_start_iterate(owners.shares, &iterator);
+	while ((share = shares_iterate(owners.shares, &iterator)) != NULL)
+		dbos_usage_sum(&all, &share->usage);
+	*use = (DbosFileSystemUse) {
+		.files = all.files, .directories = all.directories, .bytes = all.file_bytes,
+		.max_files = -1, .max_bytes = -1, .available_bytes = -1
+	};
+	dbos_root_read(snapshot, FOREVER, &root);
+	(void) dbos_quotas(&quotas);
+	quota = root.number == 0 ? -1 : dbos_quota_find(root.number, InvalidOid);
+	if (quota >= 0 && quotas[quota].max_files != NO_LIMIT)
+		use->max_files = quotas[quota].max_files;
+	if (quota >= 0 && quotas[quota].max_bytes != NO_LIMIT)
+		use->max_bytes = quotas[quota].max_bytes;
+	if (dbos_is_monitor(GetUserId()))
+	{
+		DbosTable	chunks;
+
+		dbos_table_open(&chunks, TABLE_CHUNK, AccessShareLock);
+		use->available_bytes = available_bytes(chunks.heap);
+		dbos_table_close(&chunks);
+	}
+}
+
 /* dbos.df() → files, directories, bytes, table_bytes, index_bytes, reusable_bytes, available_bytes */
 Datum
 dbos_df(PG_FUNCTION_ARGS)
@@ -214,19 +252,12 @@ dbos_df(PG_FUNCTION_ARGS)
 	};
 	bool		nulls[7] = {false};
 	Datum		values[7];
-	DbosUsage	all = {.directory = 0};
+	DbosFileSystemUse use;
 	int64		table_bytes = 0;
 	int64		index_bytes = 0;
 	double		reusable = 0;
-	int64		available = -1;
-	Owners		owners;
-	shares_iterator iterator;
-	Share	   *share;
 
-	count_owners(&owners, GetActiveSnapshot());
-	shares_start_iterate(owners.shares, &iterator);
-	while ((share = shares_iterate(owners.shares, &iterator)) != NULL)
-		dbos_usage_sum(&all, &share->usage);
+	dbos_file_system_use(&use);
 	for (int i = 0; i < lengthof(tables); i++)
 	{
 		DbosTable	table;
@@ -235,17 +266,15 @@ dbos_df(PG_FUNCTION_ARGS)
 		table_bytes += DatumGetInt64(OidFunctionCall1(F_PG_TABLE_SIZE, ObjectIdGetDatum(RelationGetRelid(table.heap))));
 		index_bytes += DatumGetInt64(OidFunctionCall1(F_PG_INDEXES_SIZE, ObjectIdGetDatum(RelationGetRelid(table.heap))));
 		reusable += reusable_bytes(table.heap);
-		if (tables[i] == TABLE_CHUNK && dbos_is_monitor(GetUserId()))
-			available = available_bytes(table.heap);
 		dbos_table_close(&table);
 	}
-	values[0] = Int64GetDatum(all.files);
-	values[1] = Int64GetDatum(all.directories);
-	values[2] = Int64GetDatum(all.file_bytes);
+	values[0] = Int64GetDatum(use.files);
+	values[1] = Int64GetDatum(use.directories);
+	values[2] = Int64GetDatum(use.bytes);
 	values[3] = Int64GetDatum(table_bytes);
 	values[4] = Int64GetDatum(index_bytes);
 	values[5] = Int64GetDatum((int64) Min(reusable, (double) table_bytes));
-	values[6] = Int64GetDatum(available);
-	nulls[6] = available < 0;
+	values[6] = Int64GetDatum(use.available_bytes);
+	nulls[6] = use.available_bytes < 0;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(dbos_result_descriptor(fcinfo), values, nulls)));
 }

@@ -280,6 +280,64 @@ chunk_truncate(DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot)
 	}
 }
 
+/* ---- holes ---- */
+
+static bool
+chunk_data(const DbosInode *inode, int64 from, int64 *start, int64 *end, Snapshot snapshot)
+{
+	DbosExtentScan scan;
+	DbosExtent	extent;
+	bool		found = false;
+
+	dbos_extent_scan_begin(&scan, inode->number, CHUNK_OF(from), PG_INT64_MAX, snapshot, FOREVER);
+	while (dbos_extent_scan_next(&scan, &extent))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (found && extent.start * CHUNK_BYTES > *end)
+			break;
+		if (!found)
+			*start = Max(extent.start * CHUNK_BYTES, from);
+		*end = (extent.start + extent.count) * CHUNK_BYTES;
+		found = true;
+	}
+	dbos_extent_scan_end(&scan);
+	return found;
+}
+
+/* Zeros in a part of one chunk, unless it is in a hole. */
+static void
+punch_part(DbosInode *inode, int64 start, int64 end, Snapshot *snapshot)
+{
+	static const char zeros[CHUNK_BYTES] = {0};
+
+	if (start >= end || extents_in(inode->number, CHUNK_OF(start), CHUNK_OF(start) + 1, *snapshot, FOREVER) == NIL)
+		return;
+	chunk_write(inode, inode->size, start, zeros, end - start, *snapshot);
+	/* The extents may be others now. */
+	dbos_changed();
+	*snapshot = dbos_view_renew();
+}
+
+static void
+chunk_punch(DbosInode *inode, int64 start, int64 end, Snapshot *snapshot)
+{
+	int64		first = CHUNKS_OF(start);
+	/* Nothing comes after the end of the file. */
+	int64		last = end == inode->size ? CHUNKS_OF(end) : CHUNK_OF(end);
+	ListCell   *cell;
+
+	punch_part(inode, start, Min(first * CHUNK_BYTES, end), snapshot);
+	if (last >= first)
+		punch_part(inode, last * CHUNK_BYTES, end, snapshot);
+	if (last <= first)
+		return;
+	foreach(cell, extents_in(inode->number, first, last, *snapshot, FOREVER))
+	{
+		CHECK_FOR_INTERRUPTS();
+		dbos_extent_cut(lfirst(cell), first, last, *snapshot);
+	}
+}
+
 static void
 chunk_free(DbosInode *inode, Snapshot snapshot)
 {
@@ -421,6 +479,8 @@ const DbosStorage dbos_storage_chunk = {
 	.read = chunk_read,
 	.write = chunk_write,
 	.truncate = chunk_truncate,
+	.data = chunk_data,
+	.punch = chunk_punch,
 	.share = chunk_share,
 	.free = chunk_free,
 	.scrub = chunk_scrub,

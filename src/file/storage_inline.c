@@ -45,6 +45,21 @@ inline_truncate(DbosInode *inode, int64 old_size, int64 size, Snapshot snapshot)
 	inline_resize(inode);
 }
 
+static bool
+inline_data(const DbosInode *inode, int64 from, int64 *start, int64 *end, Snapshot snapshot)
+{
+	*start = from;
+	*end = inode->content_length;
+	return *start < *end;
+}
+
+static void
+inline_punch(DbosInode *inode, int64 start, int64 end, Snapshot *snapshot)
+{
+	inline_resize(inode);
+	memset(unconstify(char *, inode->content) + start, 0, end - start);
+}
+
 /* The copy has it from the inode that it was copied from. */
 static void
 inline_share(DbosInode *from, DbosInode *to, Snapshot snapshot, int32 at_epoch)
@@ -72,6 +87,8 @@ const DbosStorage dbos_storage_inline = {
 	.read = inline_read,
 	.write = inline_write,
 	.truncate = inline_truncate,
+	.data = inline_data,
+	.punch = inline_punch,
 	.share = inline_share,
 	.free = inline_free,
 	.scrub = inline_scrub,

@@ -20,7 +20,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_largeobject.h"
 #include "libpq/libpq-fs.h"
 #include "miscadmin.h"
 #include "storage/large_object.h"
@@ -166,6 +170,40 @@ object_write(DbosInode *inode, int64 old_size, int64 start, const char *from, in
 	}
 }
 
+/* Pages that are not there read as zeros. */
+static bool
+object_data(const DbosInode *inode, int64 from, int64 *start, int64 *end, Snapshot snapshot)
+{
+	Relation	heap = table_open(LargeObjectRelationId, AccessShareLock);
+	Relation	index = index_open(LargeObjectLOidPNIndexId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	demand_object(inode);
+	ScanKeyInit(&keys[0], Anum_pg_largeobject_loid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(inode->large_object));
+	ScanKeyInit(&keys[1], Anum_pg_largeobject_pageno, BTGreaterEqualStrategyNumber, F_INT4GE,
+				Int32GetDatum((int32) Min(from / LOBLKSIZE, PG_INT32_MAX)));
+	scan = systable_beginscan_ordered(heap, index, snapshot, lengthof(keys), keys);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		int64		at = (int64) ((Form_pg_largeobject) GETSTRUCT(tuple))->pageno * LOBLKSIZE;
+
+		CHECK_FOR_INTERRUPTS();
+		if (found && at > *end)
+			break;
+		if (!found)
+			*start = Max(at, from);
+		*end = at + LOBLKSIZE;
+		found = true;
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(heap, AccessShareLock);
+	return found;
+}
+
 /*
  * As lo_unlink() by the file's owner, who is that of the object: one whose owner has become
  * somebody else is left to him.  By then the file has no row, so the hook lets it go.
@@ -207,6 +245,7 @@ const DbosStorage dbos_storage_large_object = {
 	.read = object_read,
 	.write = object_write,
 	.truncate = object_truncate,
+	.data = object_data,
 	.free = object_free,
 	.scrub = object_scrub,
 };
@@ -217,6 +256,7 @@ const DbosStorage dbos_storage_adopted = {
 	.read = object_read,
 	.write = object_write,
 	.truncate = object_truncate,
+	.data = object_data,
 	.free = adopted_free,
 	.scrub = object_scrub,
 };

@@ -27,6 +27,10 @@ PG_FUNCTION_INFO_V1(dbos_test_unlink);
 PG_FUNCTION_INFO_V1(dbos_test_rmdir);
 PG_FUNCTION_INFO_V1(dbos_test_rename);
 PG_FUNCTION_INFO_V1(dbos_test_open);
+PG_FUNCTION_INFO_V1(dbos_test_truncate);
+PG_FUNCTION_INFO_V1(dbos_test_part);
+PG_FUNCTION_INFO_V1(dbos_test_punch_hole);
+PG_FUNCTION_INFO_V1(dbos_test_file_system_use);
 PG_FUNCTION_INFO_V1(dbos_test_chmod);
 PG_FUNCTION_INFO_V1(dbos_test_chown);
 PG_FUNCTION_INFO_V1(dbos_test_set_times);
@@ -203,6 +207,61 @@ dbos_test_open(PG_FUNCTION_ARGS)
 	DbosPlace	place = place_argument(fcinfo);
 
 	PG_RETURN_INT64(dbos_file_open(&place, PG_GETARG_INT32(4), PG_GETARG_INT32(5)));
+}
+
+/* (place, size bigint) */
+Datum
+dbos_test_truncate(PG_FUNCTION_ARGS)
+{
+	DbosPlace	place = place_argument(fcinfo);
+
+	dbos_file_truncate(&place, PG_GETARG_INT64(4));
+	PG_RETURN_VOID();
+}
+
+/* (place, from bigint) → start, length, hole, or NULL */
+Datum
+dbos_test_part(PG_FUNCTION_ARGS)
+{
+	DbosPlace	place = place_argument(fcinfo);
+	DbosFilePart part;
+	Datum		values[3];
+	bool		nulls[3] = {0};
+
+	if (!dbos_file_part(&place, PG_GETARG_INT64(4), &part))
+		PG_RETURN_NULL();
+	values[0] = Int64GetDatum(part.start);
+	values[1] = Int64GetDatum(part.length);
+	values[2] = BoolGetDatum(part.hole);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(dbos_result_descriptor(fcinfo), values, nulls)));
+}
+
+/* (place, start bigint, length bigint) */
+Datum
+dbos_test_punch_hole(PG_FUNCTION_ARGS)
+{
+	DbosPlace	place = place_argument(fcinfo);
+
+	dbos_file_punch_hole(&place, PG_GETARG_INT64(4), PG_GETARG_INT64(5));
+	PG_RETURN_VOID();
+}
+
+/* () → files, directories, bytes, max_files, max_bytes, available_bytes */
+Datum
+dbos_test_file_system_use(PG_FUNCTION_ARGS)
+{
+	DbosFileSystemUse use;
+	Datum		values[6];
+	bool		nulls[6] = {0};
+
+	dbos_file_system_use(&use);
+	values[0] = Int64GetDatum(use.files);
+	values[1] = Int64GetDatum(use.directories);
+	values[2] = Int64GetDatum(use.bytes);
+	values[3] = Int64GetDatum(use.max_files);
+	values[4] = Int64GetDatum(use.max_bytes);
+	values[5] = Int64GetDatum(use.available_bytes);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(dbos_result_descriptor(fcinfo), values, nulls)));
 }
 
 /* ---- attributes ---- */

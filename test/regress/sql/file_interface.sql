@@ -25,6 +25,11 @@ CREATE FUNCTION rmdir(:place) RETURNS void LANGUAGE c AS '$libdir/dbos', 'dbos_t
 CREATE FUNCTION rename(:place, new_number bigint DEFAULT 0, new_name bytea DEFAULT '', flags integer DEFAULT 0) RETURNS void
 	LANGUAGE c AS '$libdir/dbos', 'dbos_test_rename';
 CREATE FUNCTION open(:place, flags integer DEFAULT 1, mode integer DEFAULT 0) RETURNS bigint LANGUAGE c AS '$libdir/dbos', 'dbos_test_open';
+CREATE FUNCTION truncate(:place, new_size bigint DEFAULT 0) RETURNS void LANGUAGE c AS '$libdir/dbos', 'dbos_test_truncate';
+CREATE FUNCTION part(:place, "from" bigint DEFAULT 0, OUT start bigint, OUT length bigint, OUT hole boolean) LANGUAGE c STABLE AS '$libdir/dbos', 'dbos_test_part';
+CREATE FUNCTION punch_hole(:place, start bigint DEFAULT 0, length bigint DEFAULT 0) RETURNS void LANGUAGE c AS '$libdir/dbos', 'dbos_test_punch_hole';
+CREATE FUNCTION file_system_use(OUT files bigint, OUT directories bigint, OUT bytes bigint, OUT max_files bigint, OUT max_bytes bigint, OUT available_bytes bigint)
+	LANGUAGE c STABLE AS '$libdir/dbos', 'dbos_test_file_system_use';
 CREATE FUNCTION chmod(:place, mode integer DEFAULT 0) RETURNS void LANGUAGE c AS '$libdir/dbos', 'dbos_test_chmod';
 CREATE FUNCTION chown(:place, owner regrole DEFAULT 0::oid::regrole, "group" regrole DEFAULT 0::oid::regrole) RETURNS void
 	LANGUAGE c AS '$libdir/dbos', 'dbos_test_chown';
@@ -178,6 +183,23 @@ SELECT find(number => :note) IS NULL;
 SELECT open(number => :note);
 SELECT chmod(handle => :r, mode => 0);
 
+-- ---- size and holes, by number and by handle ----
+SELECT dbos.write_file('/regress_fi/sparse', convert_to(repeat('x', 30000), 'UTF8'));
+SELECT inode AS sparse FROM find('/regress_fi/sparse') \gset
+SELECT open(number => :sparse, flags => 1) AS r, open(number => :sparse, flags => 2) AS w \gset
+SELECT truncate(number => :sparse, new_size => 100000), truncate(handle => :w, new_size => 200000);
+SELECT size FROM find(handle => :r);
+SELECT truncate(handle => :r, new_size => 1);
+SELECT truncate(number => :top, new_size => 1);
+SELECT punch_hole(handle => :w, start => 8192, length => 8192), punch_hole(number => :sparse, start => 24000, length => 1);
+SELECT punch_hole(handle => :r, start => 8192, length => 8192);
+SELECT punch_hole(number => :top, start => 8192, length => 8192);
+SELECT f AS "from", p.* FROM unnest(ARRAY[0, 8191, 8192, 10000, 16384, 30000, 40000, 199999, 200000, 9223372036854775807]) f, part(handle => :w, "from" => f) p;
+SELECT f AS "from", p.* FROM unnest(ARRAY[0, 8192]) f, part(number => :sparse, "from" => f) p;
+SELECT part(number => :sparse, "from" => -1);
+SELECT part(number => :top);
+SELECT dbos.close_file(:r), dbos.close_file(:w);
+
 -- ---- rights ----
 SELECT dbos.write_text('/regress_fi/mine', 'mine'), chmod('/regress_fi/mine', mode => 384), dbos.mkdir('/regress_fi/closed'), dbos.write_text('/regress_fi/closed/in', 'x'),
 	chmod('/regress_fi/closed', mode => 448), dbos.mkdir('/regress_fi/listed'), dbos.write_text('/regress_fi/listed/in', 'x'), chmod('/regress_fi/listed', mode => 484),
@@ -199,6 +221,10 @@ SELECT encode(entry, 'escape') FROM scan(number => :listed);
 SELECT * FROM scan(number => :passed);
 SELECT open(number => :mine);
 SELECT open(number => :passed, name => 'in', flags => 2);
+SELECT part(number => :mine);
+SELECT truncate(number => :mine);
+SELECT punch_hole(number => :passed, name => 'in', start => 0, length => 1);
+SELECT punch_hole(handle => :handle, start => 0, length => 1);
 SELECT allows(number => :mine, want => 4), allows(number => :passed, want => 1), allows(number => :passed, want => 4);
 SELECT make(number => :passed, name => 'x', mode => :file);
 SELECT make(number => :closed, name => 'x', mode => :directory);
@@ -240,11 +266,19 @@ SELECT (find()).inode > 0 AS root, (find(name => 'first')).inode = :first AS the
 SELECT (find(number => :first, name => '..')).inode = (find()).inode, (find(number => (find()).inode, name => '..')).inode = (find()).inode;
 SELECT make(number => :first, name => 'f', mode => :file + 420) AS f \gset
 SELECT encode(entry, 'escape'), kind FROM scan(number => :first);
+SELECT truncate(number => :f, new_size => 5);
+SELECT * FROM file_system_use();
 SELECT link(number => :f, new_number => :top, new_name => 'x');
 SELECT rename(number => :first, name => 'f', new_number => :top, new_name => 'x');
 SELECT unlink(number => :first, name => 'f'), rmdir(name => 'first');
 
 \c - postgres
+SET client_min_messages = warning;
+SELECT dbos.enter_container('regress_fi');
+SELECT dbos.set_quota('/', bytes => 1000, files => 10);
+SELECT (u).max_files, (u).max_bytes, (u).available_bytes >= 0 AS available, (u).files = d.files AND (u).directories = d.directories AND (u).bytes = d.bytes AS as_df
+FROM regress_fi.file_system_use() u, dbos.df() d;
+\c
 SET client_min_messages = warning;
 SELECT dbos.drop_container('regress_fi');
 SELECT dbos.remove('/regress_fi', recursive => true);
