@@ -114,6 +114,25 @@ sub content_truncate
 	return $new;
 }
 
+# Zeros, as far as the content goes.
+sub content_punch
+{
+	my ($content, $start, $length) = @_;
+	my $new = { size => $content->{size}, blocks => { %{ $content->{blocks} } } };
+	foreach my $number (keys %{ $new->{blocks} })
+	{
+		my $block = $new->{blocks}{$number};
+		my $from = $start - $number * $BLOCK;
+		my $to = $from + $length;
+		$from = 0 if $from < 0;
+		$to = length($block) if $to > length($block);
+		next if $from >= $to;
+		substr($block, $from, $to - $from) = "\0" x ($to - $from);
+		$new->{blocks}{$number} = $block;
+	}
+	return $new;
+}
+
 # A file may have names in directories of two sessions: who changes it has it until the end of his transaction.
 my $clock = 0;
 
@@ -328,6 +347,15 @@ my %model = (
 		demand($found->{node}, 2);
 		check_size($size);
 		set($found->{node}, 'content', content_truncate($found->{node}{content}, $size));
+		return '';
+	},
+	punch => sub {
+		my ($path, $start, $length) = @_;
+		fail_with('22023') if $start < 0 || $length <= 0;
+		my $found = require_found($path, 1);
+		require_file($found);
+		demand($found->{node}, 2);
+		set($found->{node}, 'content', content_punch($found->{node}{content}, $start, $length)) if $start < $found->{node}{content}{size};
 		return '';
 	},
 	read => sub {
@@ -614,6 +642,7 @@ BEGIN
 	WHEN 'write' THEN r := dbos.write_file(f[2], public.bytes(f[3]::int, f[4]::int), f[5]::boolean);
 	WHEN 'write_at' THEN r := dbos.write_at(f[2], f[5]::bigint, public.bytes(f[3]::int, f[4]::int));
 	WHEN 'truncate' THEN PERFORM dbos.truncate_file(f[2], f[3]::bigint);
+	WHEN 'punch' THEN PERFORM dbos.punch_hole(f[2], f[3]::bigint, f[4]::bigint);
 	WHEN 'read' THEN r := public.told(dbos.read_file(f[2], f[3]::bigint, f[4]::bigint));
 	WHEN 'copy' THEN PERFORM dbos.copy(f[2], f[3]);
 	WHEN 'restore' THEN PERFORM dbos.restore_file(f[2], f[3], f[4]);
@@ -842,7 +871,8 @@ sub random_operation
 		return (\@operation, \@operation);
 	}
 	my @operation =
-		$dice < 0.33 ? ('truncate', random_path('f'), rand() < 0.5 ? one_of(@sizes) : random_place())
+		$dice < 0.30 ? ('punch', random_path('f'), random_place(), rand() < 0.5 ? one_of(@sizes) : random_place())
+	  : $dice < 0.36 ? ('truncate', random_path('f'), rand() < 0.5 ? one_of(@sizes) : random_place())
 	  : $dice < 0.43 ? ('read', random_path('f', 'l'), random_place(), rand() < 0.01 ? -1 : rand() < 0.5 ? one_of(@sizes) : 100_000)
 	  : $dice < 0.49 ? ('copy', random_path('f', 'l'), random_path())
 	  : $dice < 0.57 ? ('mkdir', random_path(), rand() < 0.3 ? 1 : 0)
