@@ -125,7 +125,7 @@ dbos_bulk_inode(DbosBulk *bulk, const DbosInode *inode)
 void
 dbos_bulk_leave(const DbosBulkDirectory *directory)
 {
-	if (!directory->used || dbos_inode_remains(directory->inode.number))
+	if (!directory->used || dbos_directory_remains(directory->inode.number))
 		return;
 	dbos_conflict();
 	dbos_no_such_file(directory->path);

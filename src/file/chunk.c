@@ -190,6 +190,7 @@ dbos_chunks_insert(int64 first, const char *content, int64 length)
 			store(chunks[i], values, CHUNK_COLUMNS);
 		}
 		dbos_pages_reclaim(chunk.heap, rows);
+		dbos_table_make_room(&chunk, Min(length - (int64) done * CHUNK_BYTES, MAIN_BYTES), rows);
 		dbos_table_insert_many(&chunk, chunks, rows);
 		if (ntails > 0)
 			dbos_table_insert_many(&tail, tails, ntails);

@@ -39,8 +39,8 @@ dbos_content_read(const DbosInode *inode, int64 start, char *to, int64 length, S
 }
 
 /* Whether it was done, and if so, counted. */
-static bool
-written(const DbosContent *content, bool done)
+bool
+dbos_content_written(const DbosContent *content, bool done)
 {
 	if (done)
 		dbos_file_traffic.bytes_written += content->length;
@@ -83,7 +83,10 @@ plan(DbosInode *inode, const DbosContent *content, int64 *start)
 	clear_set_id(inode);
 }
 
-/* A file that is not there yet: its row may be inserted afterwards, and content that is not in it is to be written then. */
+/*
+ * A file that is not there yet: its row may be inserted afterwards, and content that is not in it is to be written then.
+ * Once it is made, dbos_content_written() is to be told.
+ */
 void
 dbos_content_begin(DbosInode *inode, const DbosContent *content)
 {
@@ -101,7 +104,6 @@ dbos_content_begin(DbosInode *inode, const DbosContent *content)
 		return;
 	}
 	plan(inode, content, &start);
-	(void) written(content, S_ISREG(inode->mode));
 	if (inode->size <= INLINE_MAX && !dbos_is_large_object(inode))
 	{
 		inode->storage = STORAGE_INLINE;
@@ -144,7 +146,7 @@ dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snaps
 		if (content->how == WRITE_REPLACE)
 			inode->content = NULL;
 		dbos_storage_inline.write(inode, old.size, start, content->bytes, content->length, *snapshot);
-		return written(content, dbos_inode_update(inode, *snapshot));
+		return dbos_content_written(content, dbos_inode_update(inode, *snapshot));
 	}
 	if (was_inline)
 	{
@@ -165,7 +167,7 @@ dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snaps
 	else if (was_inline && old.size > 0)
 		move_out(inode, old.content, old.size, snapshot);
 	dbos_storage_of(inode)->write(inode, old.size, start, content->bytes, content->length, *snapshot);
-	return written(content, true);
+	return dbos_content_written(content, true);
 }
 
 /* The same for a new size; what is added reads as zeros. */

@@ -35,13 +35,30 @@ require_file(const DbosPath *path)
 		dbos_not_a_file(path->given);
 }
 
+static DbosNewNames written;
+
+/* likely_new: it is not looked for where the index can tell.  Who may not make files there may write one that is there. */
+static void
+find_written(text *given, bool likely_new, Snapshot snapshot, DbosPath *path)
+{
+	if (likely_new)
+	{
+		dbos_path_find_directory(given, snapshot, path);
+		if (path->unknown && dbos_directory_allows_change(&path->directory, NULL))
+			return;
+	}
+	dbos_path_find(given, FOLLOW_LAST, snapshot, path);
+}
+
 static bool
-write_once(text *given, const DbosContent *content, bool create, DbosInode *inode, Snapshot *snapshot)
+write_once(text *given, const DbosContent *content, bool create, bool likely_new, DbosInode *inode, Snapshot *snapshot)
 {
 	DbosPath	path;
 	int64		old_size;
 
-	dbos_path_find(given, FOLLOW_LAST, *snapshot, &path);
+	find_written(given, likely_new, *snapshot, &path);
+	if (create && !path.unknown)
+		dbos_name_was_new(&written, !path.found);
 	if (!path.found)
 	{
 		bool		made;
@@ -70,11 +87,15 @@ static void
 write_content(text *given, const DbosContent *content, bool create, DbosInode *inode)
 {
 	Snapshot	snapshot = dbos_view_begin();
+	bool		likely_new = create && dbos_name_likely_new(&written);
 
 	if (create)
 		snapshot = dbos_root_make(snapshot);
-	while (!write_once(given, content, create, inode, &snapshot))
+	while (!write_once(given, content, create, likely_new, inode, &snapshot))
+	{
 		snapshot = dbos_view_renew();
+		likely_new = false;
+	}
 	dbos_view_end();
 	dbos_changed();
 }

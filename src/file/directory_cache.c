@@ -23,6 +23,10 @@
  * The second needs shared memory, a server that is not in recovery, and no prepared transactions,
  * whose commits nobody here sees.
  *
+ * Who has made a name in a directory asks whether that is still there (dbos_inode_remains()): it is, if nobody has deleted
+ * a directory since it was asked last.  Who deletes one says so before he looks for names in it, and who makes a name
+ * looks whether somebody did after the name is there: so of the two one sees the other.
+ *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "postgres.h"
@@ -74,7 +78,16 @@ typedef struct Shared
 {
 	pg_atomic_uint64 generation;
 	pg_atomic_uint32 committing;
+	pg_atomic_uint64 deletions; /* of directories, whether they are committed or not */
 } Shared;
+
+/* A directory that was there when so many had been deleted. */
+typedef struct Remaining
+{
+	Oid			table;
+	int64		number;
+	uint64		deletions;
+} Remaining;
 
 static Entry entries[ENTRIES];
 static int	next = 0;
@@ -104,6 +117,7 @@ shared_init(void *slot, bool preloaded)
 
 	pg_atomic_init_u64(&area->generation, 0);
 	pg_atomic_init_u32(&area->committing, 0);
+	pg_atomic_init_u64(&area->deletions, 0);
 }
 
 static bool
@@ -139,6 +153,37 @@ done(void)
 		pg_atomic_fetch_sub_u32(&shared->committing, 1);
 	}
 	announced = false;
+}
+
+/* ---- deletions ---- */
+
+/* To be called after the row of a directory was deleted and before names are looked for in it. */
+void
+dbos_directory_deleted(void)
+{
+	if (dbos_shared_attach())
+		pg_atomic_fetch_add_u64(&shared->deletions, 1);
+}
+
+/* As dbos_inode_remains(), of a directory in which this transaction has made a name. */
+bool
+dbos_directory_remains(int64 number)
+{
+	static Remaining last;
+	Remaining	now = {.table = dbos_relation_oid("inode"), .number = number};
+
+	/* Who deletes must have it too, and all have it that the postmaster has loaded. */
+	if (!dbos_preloaded() || !dbos_shared_attach())
+		return dbos_inode_remains(number);
+	pg_memory_barrier();
+	now.deletions = pg_atomic_read_u64(&shared->deletions);
+	pg_memory_barrier();
+	if (last.table == now.table && last.number == number && last.deletions == now.deletions)
+		return true;
+	if (!dbos_inode_remains(number))
+		return false;
+	last = now;
+	return true;
 }
 
 /* ---- ends of transactions ---- */

@@ -78,6 +78,7 @@ extern bool dbos_table_find(DbosTable *table, int index, Snapshot snapshot, cons
 extern bool dbos_table_find_from(DbosTable *table, int index, Snapshot snapshot, const Datum *key, int nkeys);
 
 extern bool dbos_table_insert(DbosTable *table, const Datum *values, const bool *nulls, DbosUnique unique);
+extern void dbos_table_make_room(DbosTable *table, Size bytes, int rows);	/* extend.c */
 extern void dbos_table_insert_many(DbosTable *table, TupleTableSlot **slots, int count);
 extern void dbos_table_insert_rows(DbosTable *table, const Datum *values, const bool *nulls, int count);
 
@@ -404,6 +405,7 @@ typedef struct DbosPath
 	DbosInode	directory;		/* the one that the last component is in */
 	DbosName	name;			/* the last component; empty: the path is the root, or ends in a dot */
 	bool		must_be_directory;	/* the path ends in a slash */
+	bool		unknown;		/* whether it is there was not asked: found is false */
 	bool		found;
 	DbosEntry	entry;
 	DbosInode	inode;
@@ -411,6 +413,8 @@ typedef struct DbosPath
 
 extern void dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
 extern bool dbos_path_look(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
+extern void dbos_path_find_name(text *given, Snapshot snapshot, DbosPath *path);
+extern void dbos_path_find_directory(text *given, Snapshot snapshot, DbosPath *path);
 extern void dbos_path_require(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path);
 extern void dbos_path_find_from(text *given, DbosFollow follow, Snapshot snapshot, int32 at_epoch, const DbosInode *root, DbosPath *path);
 extern Snapshot dbos_root_make(Snapshot snapshot);
@@ -436,6 +440,8 @@ extern void dbos_file_system_register(void);
 extern void dbos_directories_changed(void);
 extern bool dbos_directory_recall(const char *path, int length, Snapshot snapshot, DbosInode *directory);
 extern void dbos_directory_remember(const char *path, int length, Snapshot snapshot, const DbosInode *directory);
+extern void dbos_directory_deleted(void);
+extern bool dbos_directory_remains(int64 number);
 extern void dbos_directory_cache_install(void);
 
 /* ---- access.c ---- */
@@ -477,6 +483,7 @@ typedef struct DbosContent
 } DbosContent;
 
 extern void dbos_content_read(const DbosInode *inode, int64 start, char *to, int64 length, Snapshot snapshot, int32 at_epoch);
+extern bool dbos_content_written(const DbosContent *content, bool done);
 extern void dbos_content_begin(DbosInode *inode, const DbosContent *content);
 extern bool dbos_content_write(DbosInode *inode, const DbosContent *content, Snapshot *snapshot);
 extern bool dbos_content_truncate(DbosInode *inode, int64 size, Snapshot *snapshot);

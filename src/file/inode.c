@@ -247,6 +247,7 @@ insert(const DbosInode *inode)
 
 	form(inode, values, nulls);
 	dbos_table_open(&table, TABLE_INODE, RowExclusiveLock);
+	dbos_table_make_room(&table, inode->content_length, 1);
 	(void) dbos_table_insert(&table, values, nulls, UNIQUE_RAISE);
 	dbos_table_close(&table);
 }
@@ -345,11 +346,16 @@ dbos_inode_delete(DbosInode *inode, Snapshot snapshot)
 		DbosInode	ended = *inode;
 
 		ended.died = epoch;
-		return update(&ended, snapshot, UPDATE_KEY);
+		done = update(&ended, snapshot, UPDATE_KEY);
 	}
-	dbos_table_open(&table, TABLE_INODE, RowExclusiveLock);
-	done = dbos_table_delete(&table, &inode->tid, snapshot);
-	dbos_table_close(&table);
+	else
+	{
+		dbos_table_open(&table, TABLE_INODE, RowExclusiveLock);
+		done = dbos_table_delete(&table, &inode->tid, snapshot);
+		dbos_table_close(&table);
+	}
+	if (done && S_ISDIR(inode->mode))
+		dbos_directory_deleted();
 	return done;
 }
 

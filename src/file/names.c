@@ -24,6 +24,29 @@
 #include "names.h"
 #include "open_file.h"
 
+/* ---- new names ---- */
+
+/* So often in a row must names have been new. */
+#define NAMES_NEW 4
+
+/*
+ * Whether a name that is to be made is likely new, as those were that this session has made last.  Then it is not
+ * looked for: the index tells whether it is there when the row has been put in, which costs a dead row if it is.
+ * Above READ COMMITTED it is always looked for: what the snapshot shows counts, also if somebody has
+ * removed it since then.
+ */
+bool
+dbos_name_likely_new(const DbosNewNames *names)
+{
+	return names->in_a_row >= NAMES_NEW && !IsolationUsesXactSnapshot();
+}
+
+void
+dbos_name_was_new(DbosNewNames *names, bool new)
+{
+	names->in_a_row = new ? Min(names->in_a_row + 1, NAMES_NEW) : 0;
+}
+
 /* ---- usage ---- */
 
 /* That the directory has a name of the inode more, or less. */
@@ -157,7 +180,7 @@ await_name(const DbosPath *path)
 		dbos_conflict();
 }
 
-/* A name for the inode; false: somebody else has made it, and has committed or rolled back by now. */
+/* A name for the inode; false: it is there, or somebody else has made it and has committed or rolled back by now. */
 static bool
 enter(DbosPath *path, const DbosInode *inode)
 {
@@ -167,21 +190,26 @@ enter(DbosPath *path, const DbosInode *inode)
 	check_directory_epoch(path);
 	if (dbos_entry_insert(&path->entry))
 		return true;
-	await_name(path);
+	if (path->unknown)
+		dbos_changed();
+	else
+		await_name(path);
 	return false;
 }
 
 static void
 check_directory_remains(DbosPath *path)
 {
-	if (dbos_inode_remains(path->directory.number))
+	/* Who has made a name in it asks. */
+	if (dbos_directory_remains(path->directory.number))
 		return;
 	dbos_conflict();
 	dbos_no_such_file(path->given);
 }
 
 /*
- * Makes what the path, which was not found, names.  False: somebody else has made it meanwhile; find it again.
+ * Makes what the path, which was not found, names.  False: it is there, or somebody else has made it meanwhile; find it
+ * again.
  */
 bool
 dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot)
@@ -200,6 +228,8 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 	empty = *inode;
 	if (!enter(path, inode))
 		return false;
+	if (content != NULL)
+		(void) dbos_content_written(content, S_ISREG(mode) && !OidIsValid(content->adopted));
 	if (empty.storage == STORAGE_LARGE_OBJECT && S_ISREG(mode))
 		empty.large_object = inode->large_object = dbos_large_object_make();
 	dbos_inode_insert(&empty);
@@ -439,6 +469,8 @@ dbos_file_rmdir(const DbosPlace *place)
 
 /* ---- renaming ---- */
 
+static DbosNewNames renamed_to;
+
 /* Held to the end of the transaction by who moves a directory into another. */
 static void
 lock_tree(void)
@@ -525,16 +557,69 @@ drop_replaced(DbosPath *to, Snapshot *snapshot)
 	return true;
 }
 
+/* What of the inode that is renamed is looked at: most of what is renamed where it is needs no more than its name. */
+static void
+complete_inode(DbosPath *from, bool moves, Snapshot snapshot)
+{
+	if (from->name.length > 0 && !moves && !S_ISDIR(from->inode.mode) && (from->directory.mode & S_ISVTX) == 0)
+		return;
+	if (from->name.length > 0 && !dbos_inode_read(from->entry.child, snapshot, FOREVER, &from->inode))
+		dbos_no_such_file(from->given);
+}
+
 static bool
-rename_once(const DbosPlace *place, const DbosPlace *new_place, int flags, Snapshot *snapshot)
+same_name(const DbosPath *one, const DbosPath *other)
+{
+	return one->directory.number == other->directory.number && one->name.length == other->name.length &&
+		memcmp(one->name.bytes, other->name.bytes, one->name.length) == 0;
+}
+
+/* The new name; likely_new: it is not looked for where the index can tell. */
+static void
+find_new_name(const DbosPlace *place, const DbosPath *from, bool likely_new, Snapshot snapshot, DbosPath *to)
+{
+	if (likely_new && place->path != NULL)
+	{
+		dbos_path_find_directory(place->path, snapshot, to);
+		if (to->unknown && !same_name(from, to))
+			return;
+	}
+	dbos_place_find(place, FOLLOW_NOT_LAST, snapshot, to);
+}
+
+static void
+charge_rename(const DbosPath *from, const DbosPath *to)
+{
+	if (from->directory.number != to->directory.number)
+	{
+		dbos_usage_charge_name(from->directory.number, &from->inode, -1);
+		dbos_usage_charge_name(to->directory.number, &from->inode, 1);
+	}
+	else
+	{
+		/* It has what it had; but it was changed. */
+		DbosUsage	usage = {.directory = to->directory.number, .owner = to->directory.owner, .modified = dbos_file_now()};
+
+		dbos_usage_add(&usage);
+	}
+}
+
+static bool
+rename_once(const DbosPlace *place, const DbosPlace *new_place, int flags, bool likely_new, Snapshot *snapshot)
 {
 	DbosPath	from;
 	DbosPath	to;
 	bool		moves;
 
-	dbos_place_require(place, FOLLOW_NOT_LAST, *snapshot, &from);
-	dbos_place_find(new_place, FOLLOW_NOT_LAST, *snapshot, &to);
+	if (place->path != NULL)
+		dbos_path_find_name(place->path, *snapshot, &from);
+	else
+		dbos_place_find(place, FOLLOW_NOT_LAST, *snapshot, &from);
+	if (!from.found)
+		dbos_no_such_file(from.given);
+	find_new_name(new_place, &from, likely_new, *snapshot, &to);
 	moves = from.directory.number != to.directory.number;
+	complete_inode(&from, moves, *snapshot);
 	if (S_ISDIR(from.inode.mode) && moves && from.name.length > 0)
 	{
 		lock_tree();
@@ -545,6 +630,8 @@ rename_once(const DbosPlace *place, const DbosPlace *new_place, int flags, Snaps
 	}
 	if (to.found && (flags & DBOS_RENAME_NO_REPLACE) != 0)
 		dbos_file_exists(to.given);
+	if (!to.unknown)
+		dbos_name_was_new(&renamed_to, !to.found);
 	/* Two names of one file stay as they are, and so does a directory. */
 	if (to.found && to.inode.number == from.inode.number && from.name.length > 0 && to.name.length > 0)
 		return true;
@@ -567,14 +654,16 @@ rename_once(const DbosPlace *place, const DbosPlace *new_place, int flags, Snaps
 			dbos_conflict();
 			return false;
 		case MOVE_TAKEN:
-			await_name(&to);
+			if (to.unknown)
+				dbos_changed();
+			else
+				await_name(&to);
 			return false;
 	}
 	dbos_changed();
 	if (moves)
 		check_directory_remains(&to);
-	dbos_usage_charge_name(from.directory.number, &from.inode, -1);
-	dbos_usage_charge_name(to.directory.number, &from.inode, 1);
+	charge_rename(&from, &to);
 	if (moves && S_ISDIR(from.inode.mode))
 		dbos_quota_moved(from.inode.number);
 	return true;
@@ -584,9 +673,13 @@ void
 dbos_file_rename(const DbosPlace *place, const DbosPlace *new_place, int flags)
 {
 	Snapshot	snapshot = dbos_view_begin();
+	bool		likely_new = dbos_name_likely_new(&renamed_to);
 
-	while (!rename_once(place, new_place, flags, &snapshot))
+	while (!rename_once(place, new_place, flags, likely_new, &snapshot))
+	{
 		snapshot = dbos_view_renew();
+		likely_new = false;
+	}
 	dbos_view_end();
 	dbos_changed();
 }

@@ -15,6 +15,14 @@
 #define DIRECTORY_MODE (S_IFDIR | (0777 & ~UMASK))
 #define SYMLINK_MODE (S_IFLNK | 0777)
 
+/* How many names in a row that were to be made were new. */
+typedef struct DbosNewNames
+{
+	int			in_a_row;
+} DbosNewNames;
+
+extern bool dbos_name_likely_new(const DbosNewNames *names);
+extern void dbos_name_was_new(DbosNewNames *names, bool new);
 extern void dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode);
 extern bool dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot *snapshot);
 extern bool dbos_node_unlink(DbosPath *path, Snapshot *snapshot);

@@ -153,6 +153,7 @@ dbos_outside_take(DbosOutside *outside, const char *name, const struct stat *sta
 		content.length = read_bytes(outside, name, 0, wanted);
 		outside->bytes += content.length;
 		dbos_content_begin(inode, &content);
+		(void) dbos_content_written(&content, true);
 		if (inode->storage != STORAGE_INLINE)
 			dbos_storage_of(inode)->write(inode, 0, 0, content.bytes, content.length, *snapshot);
 		if (status->st_size != SIZE_UNKNOWN || content.length < wanted)

@@ -211,6 +211,15 @@ expand(const DbosInode *link, const char *rest)
 	return path.data;
 }
 
+/* What of the last component is looked at. */
+typedef enum Look
+{
+	LOOK_INODE,
+	LOOK_AND_TELL,				/* the same; also a directory on the way that is not there is told, and no error */
+	LOOK_NAME,					/* the inode of a name has no more than its number and its kind */
+	LOOK_DIRECTORY				/* not even whether it is there */
+} Look;
+
 /* Where the walk is; reached: it came to the last component, in that directory. */
 typedef struct Walk
 {
@@ -221,7 +230,7 @@ typedef struct Walk
 	Snapshot	snapshot;
 	int32		at_epoch;
 	DbosFollow	follow;
-	bool		tell;			/* also a directory on the way that is not there is told, and no error */
+	Look		look;
 	bool		reached;
 	DbosInode	reached_in;
 } Walk;
@@ -268,10 +277,27 @@ walk(Walk *walk, DbosPath *path)
 				go_up(walk->snapshot, walk->at_epoch, &walk->current);
 			continue;
 		}
-		if (!dbos_entry_find(walk->current.number, name, walk->snapshot, walk->at_epoch, &path->entry) ||
-			!dbos_inode_read(path->entry.child, walk->snapshot, walk->at_epoch, &path->inode))
+		if (last && walk->look == LOOK_DIRECTORY && !path->must_be_directory)
 		{
-			if (!last && !walk->tell)
+			path->unknown = true;
+			return;
+		}
+		if (!dbos_entry_find(walk->current.number, name, walk->snapshot, walk->at_epoch, &path->entry))
+		{
+			if (!last && walk->look != LOOK_AND_TELL)
+				dbos_no_such_file(given);
+			return;
+		}
+		if (last && walk->look == LOOK_NAME && !path->must_be_directory)
+		{
+			path->inode.number = path->entry.child;
+			path->inode.mode = path->entry.kind << 12;
+			path->found = true;
+			return;
+		}
+		if (!dbos_inode_read(path->entry.child, walk->snapshot, walk->at_epoch, &path->inode))
+		{
+			if (!last && walk->look != LOOK_AND_TELL)
 				dbos_no_such_file(given);
 			return;
 		}
@@ -337,13 +363,13 @@ directory_length(const char *bytes)
 }
 
 static void
-find(text *given, DbosFollow follow, bool tell, Snapshot snapshot, DbosPath *path)
+find(text *given, DbosFollow follow, Look look, Snapshot snapshot, DbosPath *path)
 {
 	const char *bytes = checked_bytes(given);
 	int			length = directory_length(bytes);
 	DbosInode	root;
 	Walk		state = {
-		.given = given, .at = bytes, .root = &root, .snapshot = snapshot, .at_epoch = FOREVER, .follow = follow, .tell = tell
+		.given = given, .at = bytes, .root = &root, .snapshot = snapshot, .at_epoch = FOREVER, .follow = follow, .look = look
 	};
 	bool		known = dbos_directory_recall(bytes, length, snapshot, &state.current);
 
@@ -365,15 +391,29 @@ find(text *given, DbosFollow follow, bool tell, Snapshot snapshot, DbosPath *pat
 void
 dbos_path_find(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
 {
-	find(given, follow, false, snapshot, path);
+	find(given, follow, LOOK_INODE, snapshot, path);
 }
 
 /* Whether it is there; if not, nothing else is said. */
 bool
 dbos_path_look(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *path)
 {
-	find(given, follow, true, snapshot, path);
+	find(given, follow, LOOK_AND_TELL, snapshot, path);
 	return path->found;
+}
+
+/* The same, for who needs no more of the inode than its number and kind; a symbolic link at the end is not followed. */
+void
+dbos_path_find_name(text *given, Snapshot snapshot, DbosPath *path)
+{
+	find(given, FOLLOW_NOT_LAST, LOOK_NAME, snapshot, path);
+}
+
+/* The same, for who is told by the index if the name is there: it is not looked for. */
+void
+dbos_path_find_directory(text *given, Snapshot snapshot, DbosPath *path)
+{
+	find(given, FOLLOW_NOT_LAST, LOOK_DIRECTORY, snapshot, path);
 }
 
 void

@@ -18,8 +18,12 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
+#include "common/relpath.h"
 #include "executor/executor.h"
 #include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "storage/fd.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
@@ -27,6 +31,8 @@
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "dbos needs PostgreSQL 15 or later"
@@ -240,6 +246,65 @@ dbos_operator_means(Oid operator, StrategyNumber strategy)
 	}
 #endif
 	return false;
+}
+
+/*
+ * Makes a table longer by so many empty pages or fewer; returns how many.  Goes with 15, which makes one at a time:
+ * there the zeros are written into the last file of the table, where the server would write them, and on a
+ * full disk nothing is left of them.  They are in the buffer pool before others can see that they are there, and until
+ * they are in the file: nobody needs to read them, and nobody's rows are taken for zeros.
+ */
+#define DBOS_EXTEND_MAX 64
+
+static inline int
+dbos_extend_relation(Relation heap, int pages, BlockNumber *first)
+{
+	Buffer		buffers[DBOS_EXTEND_MAX];
+#if PG_VERSION_NUM >= 160000
+	uint32		made;
+
+	*first = ExtendBufferedRelBy(BMR_REL(heap), MAIN_FORKNUM, NULL, 0, Min(pages, DBOS_EXTEND_MAX), buffers, &made);
+	for (uint32 i = 0; i < made; i++)
+		ReleaseBuffer(buffers[i]);
+	return (int) made;
+#else
+	static char zeros[DBOS_EXTEND_MAX * BLCKSZ];
+	off_t		offset;
+	File		file;
+	int			made = 0;
+
+	LockRelationForExtension(heap, ExclusiveLock);
+	*first = RelationGetNumberOfBlocks(heap);
+	offset = (off_t) (*first % RELSEG_SIZE) * BLCKSZ;
+	pages = Min(pages, Min(DBOS_EXTEND_MAX, NBuffers / 64));
+	pages = Min(pages, (int) (RELSEG_SIZE - *first % RELSEG_SIZE));
+	/* A new file is the server's to make. */
+	if (offset > 0 && pages > 0)
+	{
+		char	   *path = relpathperm(heap->rd_node, MAIN_FORKNUM);
+
+		if (*first / RELSEG_SIZE > 0)
+			path = psprintf("%s.%u", path, *first / RELSEG_SIZE);
+		for (int i = 0; i < pages; i++)
+		{
+			buffers[i] = ReadBufferExtended(heap, MAIN_FORKNUM, *first + i, RBM_ZERO_AND_LOCK, NULL);
+			LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
+		}
+		file = PathNameOpenFile(path, O_RDWR | PG_BINARY);
+		if (file >= 0)
+		{
+			if (FileWrite(file, zeros, pages * BLCKSZ, offset, WAIT_EVENT_DATA_FILE_EXTEND) == pages * BLCKSZ)
+				made = pages;
+			else
+				(void) FileTruncate(file, offset, WAIT_EVENT_DATA_FILE_TRUNCATE);
+			FileClose(file);
+		}
+		for (int i = 0; i < pages; i++)
+			ReleaseBuffer(buffers[i]);
+	}
+	UnlockRelationForExtension(heap, ExclusiveLock);
+	return made;
+#endif
 }
 
 #endif							/* DBOS_COMPAT_H */
