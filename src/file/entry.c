@@ -233,6 +233,8 @@ move_leaving_one(DbosEntry *entry, DbosEntry *moved, Snapshot snapshot)
 	dbos_table_open(&table, TABLE_ENTRY, RowExclusiveLock);
 	(void) dbos_table_delete(&table, &moved->tid, snapshot);
 	dbos_table_close(&table);
+	/* Who looks again must not find it. */
+	dbos_changed();
 	return MOVE_CHANGED;
 }
 
