@@ -41,7 +41,9 @@ BEGIN
 		WHERE i.size_class <> CASE WHEN i.mode & 61440 = 32768 AND i.storage IN ('l', 'a') THEN 127 WHEN i.size < 1048576 THEN 0
 				ELSE length(ltrim(i.size::bit(64)::text, '0')) END;
 
-	-- ---- versions: from one epoch to another, one after the other ----
+	-- ---- versions: from one epoch to another ----
+	-- What has ended counts as far as a snapshot shows it: the rest waits for the background to delete it, in any order,
+	-- and may name what is gone.
 	RETURN QUERY
 		SELECT format('%s of inode %s', v.what, v.inode),
 			CASE WHEN v.born >= v.died THEN format('was born in epoch %s and ended in epoch %s', v.born, v.died)
@@ -52,17 +54,17 @@ BEGIN
 			UNION ALL SELECT format('extended attribute %s', dbos.entry_name(a.name)), a.inode, a.born, a.died FROM dbos.xattr a) v
 		WHERE v.born >= v.died OR v.born > (SELECT s.last_value FROM dbos.file_epoch s);
 	RETURN QUERY
-		SELECT dbos.check_name(i.inode), format('has two versions in epoch %s', i.died - 1)
-		FROM dbos.inode i
-		WHERE i.died <> 2147483647 AND (SELECT n.born FROM dbos.inode n WHERE n.inode = i.inode AND n.died > i.died ORDER BY n.died LIMIT 1) < i.died;
+		SELECT dbos.check_name(i.inode), format('has two versions in epoch %s', s.epoch)
+		FROM dbos.inode i JOIN dbos.snapshot s ON s.epoch >= i.born AND s.epoch < i.died
+		WHERE i.died <> 2147483647 AND EXISTS (SELECT FROM dbos.inode n WHERE n.inode = i.inode AND n.died > i.died AND n.born <= s.epoch);
 	RETURN QUERY
-		SELECT dbos.check_name(e.parent), format('has name %s twice in epoch %s', dbos.entry_name(e.name), e.died - 1)
-		FROM dbos.directory_entry e
-		WHERE e.died <> 2147483647 AND (SELECT n.born FROM dbos.directory_entry n WHERE n.parent = e.parent AND n.name = e.name AND n.died > e.died ORDER BY n.died LIMIT 1) < e.died;
+		SELECT dbos.check_name(e.parent), format('has name %s twice in epoch %s', dbos.entry_name(e.name), s.epoch)
+		FROM dbos.directory_entry e JOIN dbos.snapshot s ON s.epoch >= e.born AND s.epoch < e.died
+		WHERE e.died <> 2147483647 AND EXISTS (SELECT FROM dbos.directory_entry n WHERE n.parent = e.parent AND n.name = e.name AND n.died > e.died AND n.born <= s.epoch);
 	RETURN QUERY
-		SELECT dbos.check_name(a.inode), format('has extended attribute %s twice in epoch %s', dbos.entry_name(a.name), a.died - 1)
-		FROM dbos.xattr a
-		WHERE a.died <> 2147483647 AND (SELECT n.born FROM dbos.xattr n WHERE n.inode = a.inode AND n.name = a.name AND n.died > a.died ORDER BY n.died LIMIT 1) < a.died;
+		SELECT dbos.check_name(a.inode), format('has extended attribute %s twice in epoch %s', dbos.entry_name(a.name), s.epoch)
+		FROM dbos.xattr a JOIN dbos.snapshot s ON s.epoch >= a.born AND s.epoch < a.died
+		WHERE a.died <> 2147483647 AND EXISTS (SELECT FROM dbos.xattr n WHERE n.inode = a.inode AND n.name = a.name AND n.died > a.died AND n.born <= s.epoch);
 
 	-- ---- names ----
 	RETURN QUERY
@@ -85,10 +87,10 @@ BEGIN
 		WHERE e.died = 2147483647
 			AND (c.inode IS NULL OR p.inode IS NULL OR e.kind <> c.mode >> 12 & 15 OR p.mode & 61440 <> 16384 OR p.file_system <> c.file_system);
 	RETURN QUERY
-		SELECT format('name %s in inode %s, in epoch %s', dbos.entry_name(e.name), e.parent, e.died - 1),
+		SELECT format('name %s in inode %s, in epoch %s', dbos.entry_name(e.name), e.parent, s.epoch),
 			format('is of inode %s, which has no version of then', e.child)
-		FROM dbos.directory_entry e
-		WHERE e.died <> 2147483647 AND NOT EXISTS (SELECT FROM dbos.inode c WHERE c.inode = e.child AND c.born < e.died AND c.died > e.born);
+		FROM dbos.directory_entry e JOIN dbos.snapshot s ON s.epoch >= e.born AND s.epoch < e.died
+		WHERE e.died <> 2147483647 AND NOT EXISTS (SELECT FROM dbos.inode c WHERE c.inode = e.child AND c.born <= s.epoch AND c.died > s.epoch);
 
 	-- ---- links ----
 	RETURN QUERY
@@ -151,19 +153,21 @@ BEGIN
 			AND (i.inode IS NULL OR x.count NOT BETWEEN 1 AND 1024 OR x.start < 0 OR i.storage <> 'c' OR i.mode & 61440 <> 32768
 				OR x.start + x.count > (i.size + 8191) / 8192);
 	RETURN QUERY
-		SELECT format('inode %s', x.inode), format('extent at chunk %s, in epoch %s, is of an inode that has no version of then', x.start, x.died - 1)
-		FROM dbos.extent x
-		WHERE x.died <> 2147483647 AND NOT EXISTS (SELECT FROM dbos.inode i WHERE i.inode = x.inode AND i.born < x.died AND i.died > x.born);
+		SELECT format('inode %s', x.inode), format('extent at chunk %s, in epoch %s, is of an inode that has no version of then', x.start, s.epoch)
+		FROM dbos.extent x JOIN dbos.snapshot s ON s.epoch >= x.born AND s.epoch < x.died
+		WHERE x.died <> 2147483647 AND NOT EXISTS (SELECT FROM dbos.inode i WHERE i.inode = x.inode AND i.born <= s.epoch AND i.died > s.epoch);
 	RETURN QUERY
 		SELECT dbos.check_name(x.inode), format('extent at chunk %s overlaps one that ends with chunk %s', x.start, x.before - 1)
-		FROM (SELECT y.inode, y.start, max(y.start + y.count) OVER (PARTITION BY y.inode, y.died ORDER BY y.start ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-			  FROM dbos.extent y) x
+		FROM (SELECT y.inode, y.start, max(y.start + y.count) OVER (PARTITION BY y.inode ORDER BY y.start ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+			  FROM dbos.extent y WHERE y.died = 2147483647) x
 		WHERE x.before > x.start;
 	-- Those of several epochs: by groups of 1,024 chunks, of which an extent touches two.
 	RETURN QUERY
-		SELECT dbos.check_name(x.inode), format('extents at chunks %s and %s overlap in epoch %s', x.start, n.start, x.died - 1)
-		FROM dbos.extent x CROSS JOIN (VALUES (-1), (0), (1)) g (step) JOIN dbos.extent n ON n.inode = x.inode AND n.start / 1024 = x.start / 1024 + g.step
-		WHERE x.died <> 2147483647 AND n.died > x.died AND n.born < x.died AND n.start < x.start + x.count AND x.start < n.start + n.count;
+		SELECT dbos.check_name(x.inode), format('extents at chunks %s and %s overlap in epoch %s', x.start, n.start, s.epoch)
+		FROM dbos.extent x JOIN dbos.snapshot s ON s.epoch >= x.born AND s.epoch < x.died
+			CROSS JOIN (VALUES (-1), (0), (1)) g (step) JOIN dbos.extent n ON n.inode = x.inode AND n.start / 1024 = x.start / 1024 + g.step
+		WHERE x.died <> 2147483647 AND (n.died > x.died OR n.died = x.died AND n.start > x.start) AND n.born <= s.epoch
+			AND n.start < x.start + x.count AND x.start < n.start + n.count;
 	RETURN QUERY
 		SELECT CASE WHEN min(c.chunk) = max(c.chunk) THEN format('chunk %s', min(c.chunk)) ELSE format('chunks %s to %s', min(c.chunk), max(c.chunk)) END,
 			'no file has it, and it is not noted as freed'
@@ -183,15 +187,18 @@ BEGIN
 		SELECT p.object, p.problem FROM dbos.check_content(check_files.content) p;
 	IF content THEN
 		RETURN QUERY
-			SELECT dbos.check_name(x.inode), format('in epoch %s, %s', x.died - 1, p.problem)
-			FROM dbos.extent x CROSS JOIN LATERAL dbos.check_chunks(x.chunk, x.count) p (problem)
-			WHERE x.died <> 2147483647;
+			SELECT dbos.check_name(x.inode), format('in epoch %s, %s', x.epoch, p.problem)
+			FROM (SELECT y.inode, y.chunk, y.count, (SELECT min(s.epoch) FROM dbos.snapshot s WHERE s.epoch >= y.born AND s.epoch < y.died) AS epoch
+				  FROM dbos.extent y WHERE y.died <> 2147483647) x
+				CROSS JOIN LATERAL dbos.check_chunks(x.chunk, x.count) p (problem)
+			WHERE x.epoch IS NOT NULL;
 	ELSE
 		RETURN QUERY
 			SELECT dbos.check_name(x.inode), format('extent at chunk %s has %s chunks, and %s of them are there', x.start, x.count, x.there)
 			FROM (SELECT y.inode, y.start, y.count,
 					(SELECT count(*) FROM dbos.chunk k WHERE k.chunk >= y.chunk AND k.chunk < y.chunk + y.count) AS there
-				  FROM dbos.extent y) x
+				  FROM dbos.extent y
+				  WHERE y.died = 2147483647 OR EXISTS (SELECT FROM dbos.snapshot s WHERE s.epoch >= y.born AND s.epoch < y.died)) x
 			WHERE x.there <> x.count;
 	END IF;
 

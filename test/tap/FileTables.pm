@@ -6,7 +6,8 @@ use warnings;
 use Exporter 'import';
 our @EXPORT = qw(make_file_problems);
 
-# Makes a view public.file_problems, with a row for each thing that is wrong.
+# Makes a view public.file_problems, with a row for each thing that is wrong: what dbos.check_files() finds, and what is asked of the
+# tables here in another way.
 sub make_file_problems
 {
 	my ($node, $database) = @_;
@@ -43,7 +44,8 @@ UNION ALL SELECT 'chunk ' || c.chunk, 'is private and of several' FROM (SELECT c
 UNION ALL SELECT 'directory ' || coalesce(t.directory, u.directory) || ' of ' || coalesce(t.owner, u.owner), format('has names %s (%s), directories %s (%s), bytes %s (%s)', t.names, u.names, t.directories, u.directories, t.bytes, u.bytes)
 	FROM truth t FULL JOIN usage u USING (directory, owner) WHERE (coalesce(t.names, 0), coalesce(t.directories, 0), coalesce(t.bytes, 0)) <> (coalesce(u.names, 0), coalesce(u.directories, 0), coalesce(u.bytes, 0))
 UNION ALL SELECT 'owner ' || owner, format('has files %s (%s), bytes %s (%s)', t.files, u.files, t.bytes, u.bytes)
-	FROM owner_truth t FULL JOIN owners u USING (owner) WHERE (coalesce(t.files, 0), coalesce(t.bytes, 0)) <> (coalesce(u.files, 0), coalesce(u.bytes, 0));
+	FROM owner_truth t FULL JOIN owners u USING (owner) WHERE (coalesce(t.files, 0), coalesce(t.bytes, 0)) <> (coalesce(u.files, 0), coalesce(u.bytes, 0))
+UNION ALL SELECT 'dbos.check_files(): ' || object, problem FROM dbos.check_files();
 });
 }
 

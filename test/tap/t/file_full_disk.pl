@@ -46,6 +46,8 @@ ALTER DATABASE files SET temp_tablespaces = pg_default;
 $node->safe_psql('files', q{
 SET client_min_messages = warning;
 CREATE EXTENSION dbos;
+-- Who checks files may write temporary files elsewhere.
+GRANT CREATE ON TABLESPACE pg_default TO dbos_owner;
 SELECT dbos.mkdir('/d'), dbos.mkdir('/empty');
 CREATE FUNCTION bytes(tag text, length int) RETURNS bytea LANGUAGE sql AS $$
 	SELECT substr(decode(repeat((SELECT string_agg(md5(tag || n), '' ORDER BY n) FROM generate_series(1, 600) n), length / 9600 + 1), 'hex'), 1, length) $$;
