@@ -130,37 +130,12 @@ dbos_write_at(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(inode.size);
 }
 
-static bool
-truncate_once(text *given, int64 size, Snapshot *snapshot)
-{
-	DbosPath	path;
-	int64		old_size;
-
-	dbos_path_require(given, FOLLOW_LAST, *snapshot, &path);
-	require_file(&path);
-	dbos_file_demand(&path.inode, MAY_WRITE, given);
-	old_size = path.inode.size;
-	if (!dbos_content_truncate(&path.inode, size, snapshot))
-	{
-		dbos_conflict();
-		return false;
-	}
-	dbos_usage_charge(&path.inode, size - old_size);
-	return true;
-}
-
 /* dbos.truncate_file(path text, size bigint) */
 Datum
 dbos_truncate_file(PG_FUNCTION_ARGS)
 {
-	Snapshot	snapshot;
-
 	PreventCommandIfReadOnly("dbos.truncate_file()");
-	snapshot = dbos_view_begin();
-	while (!truncate_once(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(1), &snapshot))
-		snapshot = dbos_view_renew();
-	dbos_view_end();
-	dbos_changed();
+	dbos_file_truncate(DBOS_PATH(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT64(1));
 	PG_RETURN_VOID();
 }
 
