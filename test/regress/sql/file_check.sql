@@ -125,7 +125,7 @@ SELECT pg_temp.try('UPDATE dbos.inode SET content = NULL WHERE inode = pg_temp.i
 -- Extended attributes.
 SELECT pg_temp.try('UPDATE dbos.xattr SET inode = 999999999 WHERE inode = pg_temp.inode_of(''/check/small'')');
 SELECT pg_temp.try('UPDATE dbos.inode SET mode = mode & 65535 WHERE inode = pg_temp.inode_of(''/check/small'') AND died = 2147483647');
-SELECT pg_temp.try('INSERT INTO dbos.xattr SELECT inode, 2, 1, name, value FROM dbos.xattr WHERE inode = pg_temp.inode_of(''/check/small''); UPDATE dbos.xattr SET born = 1 WHERE inode = pg_temp.inode_of(''/check/small'')');
+SELECT pg_temp.try('INSERT INTO dbos.xattr SELECT inode, epoch + 1, 1, a.name, value FROM dbos.xattr a, dbos.snapshot s WHERE inode = pg_temp.inode_of(''/check/small'') AND s.name = ''check''; UPDATE dbos.xattr SET born = 1 WHERE inode = pg_temp.inode_of(''/check/small'')');
 
 -- Sums.
 SELECT count(dbos.fold_usage()) FROM generate_series(1, 3);
