@@ -92,7 +92,7 @@ begin_scan(DbosWalk *walk, DbosWalkLevel *level)
 static bool
 begins_with(DbosName name, DbosName prefix)
 {
-	return name.length >= prefix.length && memcmp(name.bytes, prefix.bytes, prefix.length) == 0;
+	return name.length >= prefix.length && (prefix.length == 0 || memcmp(name.bytes, prefix.bytes, prefix.length) == 0);
 }
 
 static bool
