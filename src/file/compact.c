@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/atomics.h"
 #include "postmaster/bgworker.h"
 #include "storage/bufmgr.h"
 #include "storage/freespace.h"
@@ -377,6 +378,32 @@ dbos_upkeep(bool moves)
 
 /* ---- the duty ---- */
 
+/* How often sessions, of any database, have said that they have emptied pages. */
+typedef struct Shared
+{
+	pg_atomic_uint64 wants;
+} Shared;
+
+static Shared *shared = NULL;
+
+static Size
+shared_size(bool preloaded)
+{
+	return sizeof(Shared);
+}
+
+static void
+shared_init(void *slot, bool preloaded)
+{
+	pg_atomic_init_u64(&((Shared *) slot)->wants, 0);
+}
+
+static uint64
+wants_now(void)
+{
+	return dbos_shared_attach() ? pg_atomic_read_u64(&shared->wants) : 0;
+}
+
 /* One of the two things to do: when it is done next, and how long that is put off when it does not help. */
 typedef struct Effort
 {
@@ -479,6 +506,8 @@ upkeep_duty(DbosDutyResult *result)
 	static Effort vacuums = {0};
 	static Effort moves = {0};
 	static BackgroundWorkerHandle *handle = NULL;
+	static bool nothing = false;	/* was there to do, and nobody had said more than so often that there is */
+	static uint64 wants = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
 	/* Objects of an older version do not have it. */
@@ -486,6 +515,7 @@ upkeep_duty(DbosDutyResult *result)
 		return;
 	if (now >= next)
 	{
+		uint64		wanted = wants_now();
 		bool		running = runs(&handle);
 		int64		dead = dead_rows();
 		int64		pages = pages_to_be_shortened();
@@ -500,10 +530,14 @@ upkeep_duty(DbosDutyResult *result)
 				/* After a vacuum there may be free pages that are not known yet. */
 				handle = start_process(moves_due || moves.next == 0);
 		}
-		if (!running && handle == NULL && dead == 0 && pages == 0)
+		nothing = !running && handle == NULL && dead == 0 && pages == 0;
+		wants = wanted;
+		if (nothing)
 			return;
 	}
-	result->due = next;
+	/* An idle database needs no process for this. */
+	if (!nothing || !dbos_shared_attach() || wants_now() != wants)
+		result->due = next;
 }
 
 /* At the end of a transaction that has emptied so many pages; neither allocates nor raises. */
@@ -519,6 +553,8 @@ dbos_upkeep_want(int pages)
 		return;
 	gathered = 0;
 	wanted_at = now;
+	if (shared != NULL)
+		pg_atomic_fetch_add_u64(&shared->wants, 1);
 	dbos_duty_want();
 }
 
@@ -530,5 +566,10 @@ static const DbosDuty duty = {
 void
 dbos_upkeep_duty_register(void)
 {
+	static const DbosSharedSlot slot = {
+		.room = "upkeep of files", .size = shared_size, .init = shared_init, .slot = (void **) &shared
+	};
+
+	dbos_shared_register(&slot);
 	dbos_duty_register(&duty);
 }

@@ -75,7 +75,9 @@ grow(void)
 void
 dbos_page_emptied(Relation relation, BlockNumber block)
 {
-	emptied++;
+	/* At the end of the transaction the background is told. */
+	if (emptied++ == 0)
+		(void) dbos_shared_attach();
 	if (of_relation != RelationGetRelid(relation))
 	{
 		of_relation = RelationGetRelid(relation);

@@ -927,7 +927,9 @@ dbos_scheduler_round(void)
 	database = my_database();
 	leave = worker->leave || database->state != DBOS_DATABASE_ACTIVE;
 	find = !database->opened || database->lanes_missing;
-	database->work = false;
+	/* Who makes place for another before he has looked has not done what there is: his successor does. */
+	if (!leave)
+		database->work = false;
 	DBOS_TASK_UNLOCK();
 	if (leave)
 		return false;
