@@ -899,6 +899,7 @@ lanes_are_missing(void)
 bool
 dbos_scheduler_round(void)
 {
+	static bool first = true;
 	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
 	DbosDatabase *database;
 	TimestampTz due = 0;
@@ -925,14 +926,16 @@ dbos_scheduler_round(void)
 
 	DBOS_TASK_LOCK();
 	database = my_database();
-	leave = worker->leave || database->state != DBOS_DATABASE_ACTIVE;
+	/* Who is to make place for another looks once all the same, or nobody knew when to look next. */
+	leave = (worker->leave && !first) || database->state != DBOS_DATABASE_ACTIVE;
 	find = !database->opened || database->lanes_missing;
-	/* Who makes place for another before he has looked has not done what there is: his successor does. */
+	/* What has come since then is for his successor. */
 	if (!leave)
 		database->work = false;
 	DBOS_TASK_UNLOCK();
 	if (leave)
 		return false;
+	first = false;
 
 	if (find)
 		dbos_do_duty("find lanes", dbos_find_lanes, NULL);
@@ -975,10 +978,10 @@ dbos_scheduler_round(void)
 	database = my_database();
 	database->next_due = due;
 	/* What came meanwhile has set work again; else, after a while, the launcher keeps the clock. */
-	leave = patience <= 0 && !database->work && (due == 0 || due > now);
+	leave = (patience <= 0 || worker->leave) && !database->work && (due == 0 || due > now);
 	if (leave)
 		database->scheduler = DBOS_NOBODY;
-	more = database->work;
+	more = database->work || worker->leave;
 	DBOS_TASK_UNLOCK();
 	if (leave)
 		return false;
