@@ -237,10 +237,10 @@ typedef struct Glob
 	Component  *components;
 	int			ncomponents;
 	bool		must_be_directory;	/* it ends in a slash */
-	DbosWalk	walk;
 	Bitmapset **next;			/* of each directory that the walk is in: the components that may come next */
 	int			room;
 	ReturnSetInfo *result;
+	DbosWalk	walk;			/* last: it ends in a key of any length */
 } Glob;
 
 static bool

@@ -288,9 +288,10 @@ dbos_usage_rows(int64 directory, Snapshot snapshot, void (*each) (void *arg, con
 void
 dbos_usage_of(int64 directory, Snapshot snapshot, DbosUsage *sum)
 {
-	Sum			arg = {directory, sum};
+	Sum			arg;
 
 	memset(sum, 0, sizeof(DbosUsage));
+	arg = (Sum) {directory, sum};
 	dbos_usage_rows(directory, snapshot, add_pending, &arg);
 	dbos_usage_pending(add_pending, &arg);
 }

@@ -120,6 +120,14 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 		forget();
 }
 
+static bool
+same_view(const View *one, const View *other)
+{
+	return one->xmin == other->xmin && one->xmax == other->xmax && one->running == other->running &&
+		one->running_subtransactions == other->running_subtransactions && one->overflowed == other->overflowed &&
+		one->command == other->command && one->user == other->user && one->container == other->container;
+}
+
 /* May come while something is looked up here: what is there is used no more, and freed with the next look. */
 static bool stale = false;
 
@@ -152,7 +160,7 @@ ensure_view(Snapshot snapshot)
 	now.command = snapshot->curcid;
 	now.user = GetUserId();
 	now.container = dbos_context_container();
-	if (context != NULL && !stale && memcmp(&now, &view, sizeof(View)) == 0)
+	if (context != NULL && !stale && same_view(&now, &view))
 		return;
 	if (!registered)
 	{
