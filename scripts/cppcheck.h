@@ -8,3 +8,4 @@
 #define ERROR 21
 #define ereport(level, ...) do { if ((level) >= 21) exit(1); } while (0)
 #define elog(level, ...) do { if ((level) >= 21) exit(1); } while (0)
+#define foreach(cell, list) for ((cell) = first_of(list); (cell) != 0; (cell) = next_of(list, cell))

@@ -157,9 +157,10 @@ void
 dbos_quota_count(const DbosQuota *quota, DbosQuotaUse *use)
 {
 	Snapshot	snapshot = before_this_transaction();
-	Counting	counting = {snapshot, use};
+	Counting	counting;
 
 	memset(use, 0, sizeof(DbosQuotaUse));
+	counting = (Counting) {snapshot, use};
 	if (quota->directory != 0)
 		visit_below(quota->directory, snapshot, count_directory, &counting);
 	else
