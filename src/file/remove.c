@@ -55,17 +55,18 @@ static text *
 path_of(const Removal *removal, const Doomed *directory, DbosName name)
 {
 	List	   *names = NIL;
+	ListCell   *cell;
 	StringInfoData path;
 
 	if (name.length > 0)
 		names = list_make1(dbos_name_text(name));
 	for (; directory->parent != NULL; directory = directory->parent)
-		names = lappend(names, dbos_name_text(directory->name));
+		names = lcons(dbos_name_text(directory->name), names);
 	initStringInfo(&path);
 	appendBinaryStringInfo(&path, VARDATA_ANY(removal->given), VARSIZE_ANY_EXHDR(removal->given));
-	for (int i = list_length(names) - 1; i >= 0; i--)
+	foreach(cell, names)
 	{
-		text	   *part = list_nth(names, i);
+		text	   *part = lfirst(cell);
 
 		appendStringInfoChar(&path, '/');
 		appendBinaryStringInfo(&path, VARDATA(part), VARSIZE(part) - VARHDRSZ);
