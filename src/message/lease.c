@@ -161,7 +161,7 @@ change_leases(FunctionCallInfo fcinfo, const char *command, TimestampTz visible_
 	int			count;
 
 	PreventCommandIfReadOnly(command);
-	change.mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
+	change.mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowShareLock);
 	dbos_mailbox_check_right(change.mailbox, ACL_DELETE);
 	change.directly = change.mailbox->plain &&
 		check_enable_rls(change.mailbox->relation, InvalidOid, true) != RLS_ENABLED;

@@ -38,9 +38,6 @@ PG_FUNCTION_INFO_V1(dbos_pause_mailbox);
 PG_FUNCTION_INFO_V1(dbos_resume_mailbox);
 PG_FUNCTION_INFO_V1(dbos_purge_mailbox);
 
-/* One is filled while the one before it comes to its end. */
-#define FIRST_SEGMENTS 2
-
 /* ---- the tables ---- */
 
 /* Makes table, sequence, trigger and segments as the current role; returns the table. */
@@ -65,7 +62,7 @@ create_tables(const char *schema, const char *name, int first_segment, const Dbo
 		" ALTER segment SET DEFAULT dbos.message_segment(%s::pg_catalog.regclass)", table, literal, literal);
 	dbos_ddl("CREATE TRIGGER dbos_message BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION dbos.message_sent()", table);
 	relation = get_relname_relid(name, get_namespace_oid(schema, false));
-	for (int32 number = first_segment; number <= FIRST_SEGMENTS; number++)
+	for (int32 number = first_segment; number <= DBOS_FIRST_SEGMENTS; number++)
 		dbos_segment_create(relation, number, options);
 	dbos_ddl_end(&scope);
 	return relation;

@@ -276,10 +276,9 @@ read_row(DbosMailbox *mailbox)
 	return found;
 }
 
-/* Of the ids. */
 /*
- * The row of a mailbox that gets a new segment is seen a moment before the segment is: until
- * we are told of that, messages go to the last one that we know, which does no harm.
+ * Which segment is current is read from the row, and may be seen before we are told of the
+ * segment: until then messages go to the last one that we know, which does no harm.
  */
 static void
 settle_current_segment(DbosMailbox *mailbox)
@@ -296,6 +295,7 @@ settle_current_segment(DbosMailbox *mailbox)
 	mailbox->current_segment = last;
 }
 
+/* Of the ids. */
 static Oid
 owned_sequence(Oid relation)
 {

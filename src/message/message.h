@@ -28,6 +28,8 @@
 #define DBOS_NOBODY_WAITS	(-1)
 /* Rows with a visible_at are in this segment, which has an index on it; the others are numbered from 1. */
 #define DBOS_ASIDE_SEGMENT	0
+/* Made with the mailbox, so that one is filled while the one before it comes to its end: up to this number. */
+#define DBOS_FIRST_SEGMENTS	2
 
 /* The columns of a mailbox that nobody has altered, in order. */
 enum MessageColumn
@@ -84,6 +86,7 @@ typedef struct DbosMailbox
 	BlockNumber limit;			/* of a topic: pages of a segment; 0: as many as usual */
 	bool		subscribed;		/* of a topic: it has subscriptions */
 	bool		pushes;			/* of a topic: some of them are delivered by the background */
+	BlockNumber told_page;		/* of which this backend has told the background that it is beyond the limit; 0: none */
 	int			slot;			/* where it was last found in shared memory, or -1 */
 	int			nsegments;
 	DbosSegment *segments;		/* ascending by number */
@@ -336,13 +339,19 @@ extern void dbos_mailbox_tell(DbosMailbox *mailbox, int work);
 
 /* ---- rotation.c ---- */
 
-/* True when the current segment was full, and new messages go to another. */
+/* True when new messages go to another segment now, or shall soon. */
 extern bool dbos_mailbox_advance(DbosMailbox *mailbox, bool at_once);
 /* True while there are segments to be emptied. */
 extern bool dbos_mailbox_rotate(DbosMailbox *mailbox);
 /* Pages after which new messages go to another segment. */
 extern BlockNumber dbos_segment_limit(const DbosMailbox *mailbox);
+extern void dbos_mailbox_wrote(DbosMailbox *mailbox, BlockNumber page);
 extern BlockNumber dbos_segment_pages_of(DbosSegment *segment);
+
+/* ---- segment_known.c ---- */
+
+/* Whether new rows may go to that segment: the statements that run know it. */
+extern bool dbos_segment_known(const DbosMailbox *mailbox, int32 number);
 
 /* ---- mailbox_state.c ---- */
 extern void dbos_mailbox_state_register(void);

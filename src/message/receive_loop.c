@@ -80,7 +80,7 @@ take_one(ReceiveLoop *loop, bool waits, TimestampTz *look_at)
 	MemoryContextReset(loop->round);
 	MemoryContextSwitchTo(loop->round);
 	PreventCommandIfReadOnly("dbos.receive_loop()");
-	mailbox = dbos_mailbox_resolve(loop->mailbox, DBOS_KIND_MAILBOX, RowExclusiveLock);
+	mailbox = dbos_mailbox_resolve(loop->mailbox, DBOS_KIND_MAILBOX, RowShareLock);
 	dbos_consume_begin(&loop->consuming, mailbox, 1);
 	*look_at = 0;
 	if (waits && loop->consuming.taking.sees_all)

@@ -3,7 +3,8 @@
  *	  Segments are filled, one after the other, and emptied as a whole.
  *
  * When the current segment has grown to its limit, new messages go to one that is
- * empty, or else to a new one.  A segment that is not current and has no row that
+ * empty; if there is none, one is made ahead, since it must be known to all senders first
+ * (segment_known.c).  A segment that is not current and has no row that
  * lives, or may come to live, is truncated: that needs no vacuum and minds no
  * snapshot.  An older snapshot sees the mailbox without the rows, as after any TRUNCATE.
  *
@@ -54,6 +55,16 @@ dbos_segment_limit(const DbosMailbox *mailbox)
 	BlockNumber pages = (BlockNumber) dbos_segment_pages << Min(mailbox->nsegments / SEGMENTS_OF_A_SIZE, MAX_DOUBLINGS);
 
 	return mailbox->limit != 0 ? Min(pages, mailbox->limit) : pages;
+}
+
+/* A row was written there, into the current segment.  Told once for a page: the background comes back by itself. */
+void
+dbos_mailbox_wrote(DbosMailbox *mailbox, BlockNumber page)
+{
+	if (page == InvalidBlockNumber || page < dbos_segment_limit(mailbox) || page == mailbox->told_page)
+		return;
+	mailbox->told_page = page;
+	dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
 }
 
 /* ---- looking ---- */
@@ -168,26 +179,35 @@ make_current(const DbosMailbox *mailbox, int32 number)
 	CacheInvalidateRelcacheByRelid(mailbox->relation);
 }
 
-/* The next segment to be filled: an empty one, or a new one. */
-static int32
-next_segment(const DbosMailbox *mailbox)
+/* An empty segment that is not current: one that everybody knows, if there is one; NULL: there is none. */
+static DbosSegment *
+spare_segment(DbosMailbox *mailbox, bool *known)
 {
-	int32		highest = DBOS_ASIDE_SEGMENT;
-	DbosDdlScope scope;
+	int32		current = mailbox->current_segment;
+	int32		found = DBOS_ASIDE_SEGMENT;
 
-	for (int i = 0; i < mailbox->nsegments; i++)
+	*known = false;
+	for (int i = 0; i < mailbox->nsegments && !*known; i++)
 	{
-		DbosSegment *segment = &mailbox->segments[i];
+		DbosSegment segment = mailbox->segments[i];
 
-		highest = Max(highest, segment->number);
-		if (segment->number != DBOS_ASIDE_SEGMENT && segment->number != mailbox->current_segment &&
-			dbos_segment_pages_of(segment) == 0)
-			return segment->number;
+		if (segment.number == DBOS_ASIDE_SEGMENT || segment.number == current || dbos_segment_pages_of(&segment) > 0)
+			continue;
+		found = segment.number;
+		*known = dbos_segment_known(mailbox, found);
 	}
+	return found == DBOS_ASIDE_SEGMENT ? NULL : dbos_mailbox_segment(mailbox, found);
+}
+
+static void
+make_segment(const DbosMailbox *mailbox)
+{
+	DbosDdlScope scope;
+	int32		highest = mailbox->segments[mailbox->nsegments - 1].number;
+
 	dbos_ddl_begin(&scope, mailbox->owner);
 	dbos_segment_create(mailbox->relation, highest + 1, &mailbox->options);
 	dbos_ddl_end(&scope);
-	return highest + 1;
 }
 
 /* at_once: also when it is not full. */
@@ -195,10 +215,28 @@ bool
 dbos_mailbox_advance(DbosMailbox *mailbox, bool at_once)
 {
 	BlockNumber pages = dbos_segment_pages_of(dbos_mailbox_segment(mailbox, mailbox->current_segment));
+	BlockNumber limit = dbos_segment_limit(mailbox);
+	bool		full = pages > 0 && (pages >= limit || at_once);
+	bool		known;
+	DbosSegment *spare;
 
-	if (pages == 0 || (pages < dbos_segment_limit(mailbox) && !at_once))
+	/* Asked before it is needed: who comes later need not be waited for. */
+	(void) dbos_segment_known(mailbox, mailbox->segments[mailbox->nsegments - 1].number);
+	/* One is made ahead. */
+	if (!full && pages < limit / 2)
 		return false;
-	make_current(mailbox, next_segment(mailbox));
+	spare = spare_segment(mailbox, &known);
+	if (spare == NULL)
+	{
+		make_segment(mailbox);
+		/* It can become current in the next transaction at the earliest. */
+		dbos_mailbox_want(mailbox->relation, DBOS_WORK_ROTATE);
+		return true;
+	}
+	if (!full)
+		return false;
+	if (known)
+		make_current(mailbox, spare->number);
 	return true;
 }
 

@@ -169,8 +169,7 @@ write_rows(const Sending *sending, const Datum *bodies, const bool *nulls, int c
 		dbos_pending_sent(mailbox->relation, segment, ids[0], ids[count - 1]);
 	else
 		topic_published(mailbox, segment, ids[0], ids[count - 1]);
-	if (writer.last >= dbos_segment_limit(mailbox))
-		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
+	dbos_mailbox_wrote(mailbox, writer.last);
 }
 
 /* The same by INSERT, with everything that the sender's rights and the table's owner say. */
@@ -223,7 +222,7 @@ read_sending(FunctionCallInfo fcinfo, char kind, const char *command, Sending *s
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", kind == DBOS_KIND_TOPIC ? "topic" : "mailbox"));
 	PreventCommandIfReadOnly(command);
-	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), kind, RowExclusiveLock);
+	sending->mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), kind, RowShareLock);
 	dbos_mailbox_check_right(sending->mailbox, ACL_INSERT);
 	dbos_mailbox_expect(sending->mailbox);
 	sending->now = dbos_now();
@@ -398,8 +397,10 @@ mailbox_of_default(Oid relation)
 Datum
 dbos_message_id(PG_FUNCTION_ARGS)
 {
-	DbosMailbox *mailbox = mailbox_of_default(PG_GETARG_OID(0));
+	DbosMailbox *mailbox;
 
+	dbos_stop_point("message defaults");
+	mailbox = mailbox_of_default(PG_GETARG_OID(0));
 	PG_RETURN_INT64(expect_id(mailbox, take_id(mailbox)));
 }
 
@@ -543,8 +544,6 @@ dbos_message_sent(PG_FUNCTION_ARGS)
 		dbos_pending_message(mailbox, segment, id, isnull ? NULL : DatumGetTextPP(key));
 	}
 	/* The page that this backend writes to, if it has one. */
-	if (RelationGetTargetBlock(trigger->tg_relation) != InvalidBlockNumber &&
-		RelationGetTargetBlock(trigger->tg_relation) >= dbos_segment_limit(mailbox))
-		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
+	dbos_mailbox_wrote(mailbox, RelationGetTargetBlock(trigger->tg_relation));
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, desc, lengthof(columns), columns, values, nulls));
 }

@@ -441,7 +441,7 @@ dbos_take_begin(DbosTaking *taking, FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("max_messages must be between 1 and %d: %d", MAX_MESSAGES, wanted));
-	mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowExclusiveLock);
+	mailbox = dbos_mailbox_resolve(PG_GETARG_TEXT_PP(0), DBOS_KIND_MAILBOX, RowShareLock);
 	dbos_mailbox_check_right(mailbox, ACL_DELETE);
 	dbos_take_open(taking, mailbox, wanted);
 	taking->store = result->setResult;

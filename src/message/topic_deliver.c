@@ -256,8 +256,7 @@ send_messages(const Delivery *delivery)
 		dbos_pending_message(mailbox, segment, id, message->partition_key);
 	}
 	dbos_segment_write_end(&writer);
-	if (writer.last >= dbos_segment_limit(mailbox))
-		dbos_pending_work(mailbox, DBOS_WORK_ROTATE);
+	dbos_mailbox_wrote(mailbox, writer.last);
 }
 
 /* ---- as tasks ---- */

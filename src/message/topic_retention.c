@@ -239,6 +239,6 @@ dbos_topic_retain(DbosMailbox *topic)
 		}
 		bytes -= full[i].bytes;
 	}
-	(void) dbos_mailbox_advance(topic, turn_is_over(topic, &rules));
+	left |= dbos_mailbox_advance(topic, turn_is_over(topic, &rules));
 	return left;
 }

@@ -374,9 +374,9 @@ BEGIN
 	EXECUTE 'DECLARE left_cursor CURSOR WITH HOLD FOR SELECT 1';
 END $$;
 CREATE FUNCTION found() RETURNS text[] LANGUAGE sql AS $$
-	SELECT ARRAY[session_user::text, current_user::text, (SELECT count(*)::text FROM pg_class WHERE relname = 'left_behind' AND relpersistence = 't'),
+	SELECT ARRAY[session_user::text, current_user::text, (SELECT count(*)::text FROM pg_class WHERE relname = 'left_behind' AND relnamespace = pg_my_temp_schema()),
 		(SELECT count(*)::text FROM pg_proc WHERE proname = 'left_function' AND pg_function_is_visible(oid)),
-		(SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711),
+		(SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND pid = pg_backend_pid()),
 		COALESCE(current_setting('my.secret', true), ''), current_setting('search_path'), current_setting('check_function_bodies'),
 		(SELECT count(*)::text FROM pg_prepared_statements), (SELECT count(*)::text FROM pg_cursors)]
 $$;

@@ -97,6 +97,52 @@ eval { $stop->quit };
 is(query("SELECT count(*) FROM dbos.receive('box', 100000)"), '10001', 'after a kill in that moment every message is there');
 ok($node->poll_query_until('postgres', "SELECT ($size) < 1500000"), 'and the segments become empty in the end');
 
+# ---- a new segment, and who knows it not yet ----
+
+# A sender's statement begins, and asks for the segment when there are more than it has seen.
+is(query(q{SELECT count(*) FROM dbos.receive('box', 100000)}), '0', 'the mailbox is empty');
+query(q{SELECT dbos.create_mailbox('fresh')});
+my $count = q{SELECT count(*) FROM pg_partition_tree('fresh') WHERE isleaf};
+my $current = q{SELECT current_segment FROM dbos.mailbox WHERE relation = 'fresh'::regclass};
+my $highest = query($count) - 1;
+$stop = $node->background_psql('postgres');
+$stop->query_safe("SELECT pg_advisory_lock(hashtext('dbos stop point'), hashtext('message defaults'))");
+my $sender = $node->background_psql('postgres', on_error_stop => 0);
+$sender->query_until(qr/begun/, qq{\\echo begun\nINSERT INTO fresh (body) SELECT to_jsonb(n) FROM generate_series(1, 3) n;\n});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fresh%' AND wait_event = 'advisory'}),
+	'a sender stands before the defaults of its row');
+# dbos.send() needs none of them: what it fills goes on.
+for (1 .. 600)
+{
+	last if query($count) > $highest + 1;
+	query(q{SELECT count(*) FROM dbos.send_many('fresh', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 2000) n))});
+}
+cmp_ok(query($count), '>', $highest + 1, 'a segment is made that the sender does not know');
+for (1 .. 20)
+{
+	query(q{SELECT count(*) FROM dbos.send_many('fresh', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 100) n))});
+	sleep(0.1);
+}
+cmp_ok(query($current), '<=', $highest, 'it is not current while the sender stands there');
+$stop->quit;
+$sender->query_until(qr/over/, "\\echo over\n");
+is($sender->{stderr}, '', 'the sender is not refused');
+$sender->quit;
+query(q{SELECT count(*) FROM dbos.send_many('fresh', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 100) n))});
+ok($node->poll_query_until('postgres', qq{SELECT ($current) > $highest}), 'and then the segment becomes current');
+# Who holds a message, or has sent one by function, delays none of that.
+$holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT id FROM dbos.receive('fresh'); SELECT dbos.send('fresh', '1')});
+my $before_more = query($current);
+for (1 .. 600)
+{
+	last if query($current) > $before_more;
+	query(q{SELECT count(*) FROM dbos.send_many('fresh', ARRAY(SELECT to_jsonb(n) FROM generate_series(1, 2000) n))});
+}
+cmp_ok(query($current), '>', $before_more, 'a long transaction with dbos.receive() and dbos.send() keeps no segment from becoming current');
+$holder->quit;
+query(q{SELECT dbos.drop_mailbox('fresh')});
+
 # ---- a crash counts as a delivery ----
 
 query(q{SELECT dbos.create_mailbox('dead')});
