@@ -14,11 +14,42 @@
 /* Rows that one statement of a duty takes at once. */
 #define DBOS_CHUNK 1000
 
+/* ---- scheduler.c ---- */
+
+/* What could not be done is tried again after this. */
+#define DBOS_LOOK_AGAIN_MS 1000
+
 /* Reset at the begin of each round. */
 extern MemoryContext dbos_round_context;
 
 /* Runs a duty in a transaction of its own; its error is logged, and it is tried again later. */
 extern void dbos_do_duty(const char *what, void (*duty) (void *), void *argument);
+
+/* There will be a round after DBOS_LOOK_AGAIN_MS. */
+extern void dbos_look_again(void);
+
+/* What the last statement returned: ids, in the round's context; and tasks that are ready, for the run queue. */
+extern int64 *dbos_ids_returned(uint64 count);
+extern void dbos_push_returned(uint64 count);
+
+/* ---- due.c: what the clock makes ready, or ends ---- */
+
+/* Does it; true when a full chunk of tasks was released, or a schedule fired. */
+extern bool dbos_handle_clock(void);
+
+/* A duty: when it does so next, or 0, into a TimestampTz. */
+extern void dbos_find_next_due(void *due);
+
+/* ---- dependency.c: what the end of a task means for those that wait for it ---- */
+
+/* Acts on what this database's transactions told at their commits; true when there was something. */
+extern bool dbos_handle_events(void);
+
+/* Looks at the tasks that wait for one that ended; for 0, for any that ended. */
+extern void dbos_check_dependents_of(int64 ended);
+
+/* They are all looked at again, a little later. */
+extern void dbos_check_all_again(void);
 
 /* ---- refill.c: from the table into the run queue ---- */
 

@@ -256,9 +256,12 @@ extern void dbos_worker_note_taken(const DbosDeadNote *note);
 /* ---- cpu_guard.c: in the launcher, with the lock held ---- */
 extern bool dbos_cpu_has_room(TimestampTz now);
 
-/* ---- scheduler.c ---- */
+/* ---- worker_failure.c: tasks whose worker crashed, or is refused the login ---- */
 extern Jsonb *dbos_login_obstacle(Oid role);
 extern void dbos_fail_login(Oid role);
+extern bool dbos_handle_crashes(void);	/* in the scheduler, as those below; true: there were any */
+extern bool dbos_handle_noted_crashes(void);
+extern bool dbos_handle_refusals(void);
 
 /* ---- settle.c: how a task's row changes when an attempt ends ---- */
 typedef struct DbosAttempt
