@@ -179,7 +179,9 @@ at_end(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			if (written > 0)
 				dbos_fold_want(written);
-			/* FALLTHROUGH */
+			innermost = NULL;
+			written = 0;
+			break;
 		case XACT_EVENT_ABORT:
 			innermost = NULL;
 			written = 0;

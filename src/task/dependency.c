@@ -44,7 +44,9 @@ static void
 check_dependencies(void *argument)
 {
 	static DbosPlan lock = {
-		.sql = "SELECT t.unmet, t.kind FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1"
+		.sql = "SELECT t.unmet, t.kind,"
+		" EXISTS (SELECT FROM dbos.task_cancellation c WHERE c.task_id OPERATOR(pg_catalog.=) t.id)"
+		" FROM dbos.task t WHERE t.shard OPERATOR(pg_catalog.=) $1"
 		" AND t.id OPERATOR(pg_catalog.=) $2 AND t.unmet OPERATOR(pg_catalog.>) 0 FOR UPDATE SKIP LOCKED",
 		.nargs = 2,
 		.argtypes = {INT2OID, INT8OID},
@@ -94,6 +96,13 @@ check_dependencies(void *argument)
 		if (dbos_plan_execute(&there, values, NULL, true, 1) > 0)
 			dbos_check_all_again();
 		dbos_owner_end(&scope);
+		return;
+	}
+	/* What it waits for may have been cancelled with it: that is no failure of its. */
+	if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null)))
+	{
+		dbos_owner_end(&scope);
+		(void) dbos_cancel_locked(task);
 		return;
 	}
 	before = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
@@ -217,12 +226,17 @@ dbos_handle_events(void)
 	database->check_all = false;
 	DBOS_TASK_UNLOCK();
 	if (all)
+	{
+		dbos_look_at_cancels();
 		dbos_check_dependents_of(0);
+	}
 	else
 		for (int i = 0; i < count; i++)
 		{
 			if (events[i].kind == 'c')
 				dbos_do_duty("check dependencies", check_dependencies, &events[i].task);
+			else if (events[i].kind == 'x')
+				dbos_end_cancelled(events[i].task);
 			else
 				dbos_check_dependents_of(events[i].task);
 		}

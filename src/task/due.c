@@ -20,6 +20,9 @@
 #include "scheduler.h"
 #include "task.h"
 
+/* When the clock was looked at last: what was due then, and still is, was locked. */
+static TimestampTz looked_at = 0;
+
 /* Delayed tasks whose time has come enter the ready order. */
 static void
 release_due(void *argument)
@@ -81,6 +84,7 @@ dbos_handle_clock(void)
 	bool		did = false;
 	bool		more;
 
+	looked_at = dbos_now();
 	do
 	{
 		more = false;
@@ -101,6 +105,15 @@ dbos_handle_clock(void)
 	return did;
 }
 
+/* The wall clock's time of what is due then by the clock that tests drive, since we sleep by the former. */
+static TimestampTz
+wake_at(TimestampTz due, TimestampTz now)
+{
+	int64		patience = due > looked_at ? Max(due - now, 0) : DBOS_LOOK_AGAIN_MS * INT64CONST(1000);
+
+	return GetCurrentTimestamp() + patience;
+}
+
 /* When the clock makes the next task ready or ends it. */
 void
 dbos_find_next_due(void *argument)
@@ -115,19 +128,17 @@ dbos_find_next_due(void *argument)
 	TimestampTz *due = argument;
 	TimestampTz now = dbos_now();
 	TimestampTz scheduled;
-	Datum		value = TimestampTzGetDatum(now);
+	Datum		value = TimestampTzGetDatum(looked_at);
 	DbosOwnerScope scope;
 	bool		null;
 
 	dbos_owner_begin(&scope);
 	(void) dbos_plan_execute(&plan, &value, NULL, false, 1);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
-	/* The driven clock of a test may run apart from the wall clock by which we sleep. */
-	*due = null ? 0 : GetCurrentTimestamp() + Max(DatumGetTimestampTz(value) - now, 0);
+	*due = null ? 0 : wake_at(DatumGetTimestampTz(value), now);
 	scheduled = dbos_schedules_due();
-	/* One that is due has been fired, unless somebody has its row. */
 	if (scheduled != 0)
-		scheduled = GetCurrentTimestamp() + (scheduled > now ? scheduled - now : DBOS_LOOK_AGAIN_MS * INT64CONST(1000));
+		scheduled = wake_at(scheduled, now);
 	if (scheduled != 0 && (*due == 0 || scheduled < *due))
 		*due = scheduled;
 	dbos_owner_end(&scope);

@@ -1,14 +1,10 @@
 /*
  * manage.c
- *	  What a user does with a task after its submit: look, cancel, retry, and
- *	  from inside it, tell progress.
+ *	  What a user does with a task after its submit: look, retry, and
+ *	  from inside it, tell progress.  (To cancel it: cancel.c.)
  *
  * Who has the rights of the task's role, or is dbos_admin, and is in a container
  * around the task's, may; for anybody else the task does not exist.
- *
- * A waiting task is changed here, in the caller's transaction, under its row's
- * lock.  A running one is locked by its executor: a cancel is then written down
- * (it survives a crash of the executor) and told at commit.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -35,7 +31,6 @@
 #include "task.h"
 #include "task_row.h"
 
-PG_FUNCTION_INFO_V1(dbos_cancel);
 PG_FUNCTION_INFO_V1(dbos_retry);
 PG_FUNCTION_INFO_V1(dbos_progress);
 
@@ -131,100 +126,6 @@ dbos_task_look(int64 task, DbosTaskView *view)
 	PopActiveSnapshot();
 	if (!known)
 		no_such_task(task);
-}
-
-/* ---- cancel ---- */
-
-typedef enum CancelWay
-{
-	CANCEL_ENDED,				/* nothing left to cancel */
-	CANCEL_WAITING,				/* its row is ours now */
-	CANCEL_RUNNING				/* its row is another's */
-} CancelWay;
-
-/* Locks a waiting task's row, or finds who else has it; raises for a task that is not the caller's. */
-static CancelWay
-find_cancel_way(int64 task)
-{
-	static DbosPlan lock = {
-		.sql = "SELECT t.queue_id, t.session_role::pg_catalog.oid, t.held, " DBOS_READY_COLUMNS
-		" FROM dbos.task t WHERE shard OPERATOR(pg_catalog.=) $2 AND id OPERATOR(pg_catalog.=) $1"
-		" AND dbos.in_container(container_id) FOR UPDATE SKIP LOCKED",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT2OID},
-	};
-	Datum		values[2] = {Int64GetDatum(task), Int16GetDatum(DBOS_SHARD(task))};
-	DbosOwnerScope scope;
-	CancelWay	way;
-
-	/* Its row is locked by this very transaction, and nobody would be kept from it. */
-	if (task == dbos_context_task())
-		return CANCEL_RUNNING;
-	dbos_owner_begin(&scope);
-	if (dbos_plan_execute(&lock, values, NULL, false, 1) == 1)
-	{
-		bool		null;
-		Oid			session_role = DatumGetObjectId(column(2, &null));
-		DbosQueueFacts facts = dbos_queue_by_id(DatumGetInt32(column(1, &null)));
-		DbosTicket	ticket;
-
-		dbos_ready_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &facts.policy, &ticket);
-		/* An executor may have passed the row by while we had it locked. */
-		if (!DatumGetBool(column(3, &null)))
-			dbos_pending_touch(&ticket, session_role, &facts);
-		way = CANCEL_WAITING;
-	}
-	else
-		way = CANCEL_RUNNING;
-	dbos_owner_end(&scope);
-	return way;
-}
-
-static void
-write_cancellation(int64 task)
-{
-	static DbosPlan plan = {
-		.sql = "INSERT INTO dbos.task_cancellation (task_id, requested_at, requested_by)"
-		" VALUES ($1, $2, $3::pg_catalog.regrole) ON CONFLICT DO NOTHING",
-		.nargs = 3,
-		.argtypes = {INT8OID, TIMESTAMPTZOID, OIDOID},
-	};
-	Datum		values[3] = {Int64GetDatum(task), TimestampTzGetDatum(dbos_now()), 0};
-	DbosOwnerScope scope;
-
-	dbos_owner_begin(&scope);
-	values[2] = ObjectIdGetDatum(scope.user);
-	(void) dbos_plan_execute(&plan, values, NULL, false, 0);
-	dbos_owner_end(&scope);
-}
-
-/* Cancels a task: true when it was told to, false when it had ended. */
-Datum
-dbos_cancel(PG_FUNCTION_ARGS)
-{
-	int64		task = PG_GETARG_INT64(0);
-	DbosTaskView view;
-	Jsonb	   *error;
-
-	PreventCommandIfReadOnly("dbos.cancel()");
-	dbos_task_look(task, &view);
-	if (view.ended)
-		PG_RETURN_BOOL(false);
-	if (find_cancel_way(task) == CANCEL_WAITING)
-	{
-		error = dbos_error_make(ERRCODE_DBOS_TASK_CANCELLED, "task was cancelled", NULL, NULL);
-		if (dbos_task_settle(task, DBOS_CANCELLED, NULL, error, NULL))
-		{
-			dbos_map_cancel(task);
-			PG_RETURN_BOOL(true);
-		}
-	}
-	dbos_task_look(task, &view);
-	if (view.ended)
-		PG_RETURN_BOOL(strcmp(view.state, DBOS_CANCELLED) == 0);
-	write_cancellation(task);
-	dbos_pending_cancel(task);
-	PG_RETURN_BOOL(true);
 }
 
 /* ---- retry ---- */

@@ -461,7 +461,7 @@ tell_event(char event, int64 task, DbosDatabase *database)
 		return;
 	if (event == 'c')
 		database->blocked_tasks = true;
-	if (event == 'c' || database->blocked_tasks)
+	if (event != 'f' || database->blocked_tasks)
 	{
 		database_exists(database);
 		dbos_database_event(database, event, task);

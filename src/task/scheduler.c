@@ -4,7 +4,7 @@
  *
  * The scheduler alone moves tasks into the ready order when time (due.c) or other
  * tasks (dependency.c) make them ready, counts crashes and fails what can never be run
- * (worker_failure.c), refills the shared run queue from the table (refill.c), and drops
+ * (worker_failure.c), ends what was cancelled while somebody had it locked (cancel.c), refills the shared run queue from the table (refill.c), and drops
  * old history (retention.c); other rooms' duties have a share of each round.  It acts
  * with a fresh snapshot after the commit of whoever told it, so that neither of
  * two transactions that do not see each other can leave a task waiting for ever.
@@ -44,7 +44,6 @@
 #define TABLES_LOOK_MS 20
 #define TABLES_LINGER_MS 300
 #define TABLES_SLICE_MS 2000
-#define CANCEL_REPEAT_MS 500
 /* Old history is looked for this often. */
 #define RETENTION_INTERVAL_MS (10 * 60 * 1000)
 /* Lanes for which there was no room are looked for again after this. */
@@ -300,48 +299,10 @@ run_duties(void)
 
 /* ---- the round without shared memory: it looks instead of being told ---- */
 
-typedef struct Cancellations
-{
-	uint64		count;
-	int64	   *tasks;
-} Cancellations;
-
-static void
-find_cancellations(void *argument)
-{
-	static DbosPlan plan = {
-		.sql = "SELECT task_id FROM dbos.task_cancellation ORDER BY task_id LIMIT 1000",
-	};
-	Cancellations *list = argument;
-	DbosOwnerScope scope;
-
-	dbos_owner_begin(&scope);
-	list->count = dbos_plan_execute(&plan, NULL, NULL, true, 0);
-	list->tasks = dbos_ids_returned(list->count);
-	dbos_owner_end(&scope);
-}
-
-/* Interrupts the tasks that were told to stop, again now and then. */
-static void
-deliver_cancellations(void)
-{
-	static TimestampTz last = 0;
-	Cancellations list = {0};
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!TimestampDifferenceExceeds(last, now, CANCEL_REPEAT_MS))
-		return;
-	dbos_do_duty("find cancellations", find_cancellations, &list);
-	if (list.count > 0)
-		last = now;
-	for (uint64 i = 0; i < list.count; i++)
-		dbos_tables_cancel(list.tasks[i]);
-}
-
 static void
 start_executors(void *argument)
 {
-	*(bool *) argument = dbos_tables_start_executors();
+	*(bool *) argument |= dbos_tables_start_executors();
 }
 
 static bool
@@ -360,7 +321,8 @@ round_by_tables(void)
 	crashed = dbos_handle_noted_crashes();
 	dbos_check_dependents_of(0);
 	work |= dbos_handle_clock();
-	deliver_cancellations();
+	dbos_look_at_cancels();
+	(void) dbos_handle_cancels();
 	dbos_do_duty("start executors", start_executors, &work);
 	(void) run_duties();
 	now = GetCurrentTimestamp();
@@ -395,6 +357,7 @@ dbos_scheduler_round(void)
 	TimestampTz due = 0;
 	TimestampTz rest_ends;
 	TimestampTz watch_due;
+	TimestampTz cancels_due;
 	TimestampTz duty_due;
 	TimestampTz now;
 	bool		did = false;
@@ -442,6 +405,9 @@ dbos_scheduler_round(void)
 	DBOS_TASK_UNLOCK();
 	if (rest_ends != 0 && (due == 0 || due > rest_ends))
 		due = rest_ends;
+	cancels_due = dbos_handle_cancels();
+	if (cancels_due != 0 && (due == 0 || due > cancels_due))
+		due = cancels_due;
 	watch_due = watch(now, &my_database()->watched_at);
 	if (watch_due != 0 && (due == 0 || due > watch_due))
 		due = watch_due;

@@ -51,6 +51,17 @@ extern void dbos_check_dependents_of(int64 ended);
 /* They are all looked at again, a little later. */
 extern void dbos_check_all_again(void);
 
+/* ---- cancel.c: written cancels ---- */
+
+/* Ends the task, if there is one and nobody has its row. */
+extern void dbos_end_cancelled(int64 task);
+
+/* The next dbos_handle_cancels() goes over all. */
+extern void dbos_look_at_cancels(void);
+
+/* Goes over all that are left, now and then; when it does so next, or 0 when none is. */
+extern TimestampTz dbos_handle_cancels(void);
+
 /* ---- refill.c: from the table into the run queue ---- */
 
 /*

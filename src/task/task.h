@@ -45,7 +45,7 @@ typedef enum DbosDatabaseState
 typedef struct DbosEvent
 {
 	Oid			database;
-	char		kind;			/* 'f' a task finished, 'c' check a task's dependencies */
+	char		kind;			/* 'f' a task finished, 'c' check a task's dependencies, 'x' a cancel was written down */
 	int64		task;
 } DbosEvent;
 
@@ -320,7 +320,12 @@ typedef struct DbosTaskView
 } DbosTaskView;
 
 extern void dbos_task_look(int64 task, DbosTaskView *view);
-extern PGDLLEXPORT Datum dbos_cancel(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum dbos_retry(PG_FUNCTION_ARGS);
+
+/* ---- cancel.c ---- */
+
+extern PGDLLEXPORT Datum dbos_cancel(PG_FUNCTION_ARGS);
+/* Ends a task whose row this transaction has locked; false when it is not there. */
+extern bool dbos_cancel_locked(int64 task);
 
 #endif							/* DBOS_TASK_INTERNAL_H */
