@@ -180,6 +180,18 @@ release_places(void)
 	my_queue_place = my_partition_place = DBOS_NOBODY;
 }
 
+/* False when another process has it, or had it when it ended and that is not counted yet. */
+static bool
+take_task(int64 task)
+{
+	if (!dbos_only_try(DBOS_ONLY_TASK, (uint32) (task >> 32), (uint32) task))
+		return false;
+	if (!dbos_worker_note_names(task))
+		return true;
+	dbos_only_release(DBOS_ONLY_TASK, (uint32) (task >> 32), (uint32) task);
+	return false;
+}
+
 /*
  * Takes a task, if nobody else has it and the limits on what runs at once let it run;
  * *full says that they do not: 'q' for its queue, 'p' for its partition.
@@ -187,16 +199,13 @@ release_places(void)
 bool
 dbos_tables_take(const DbosTicket *ticket, const DbosQueueFacts *queue, char *full)
 {
-	uint32		high = (uint32) (ticket->key.id >> 32);
-	uint32		low = (uint32) ticket->key.id;
-
 	*full = 0;
-	if (!dbos_only_try(DBOS_ONLY_TASK, high, low))
-		return false;
 	self.queue_id = queue->queue_id;
 	self.partition = ticket->partition;
-	if (dbos_worker_note_names(ticket->key.id))
-		goto refused;
+	/*
+	 * Places first: who had a task while he looks for a place that he does not get would
+	 * make the one who gets it pass the task by, and one after the other would not be in order.
+	 */
 	if (queue->concurrency >= 0 &&
 		(my_queue_place = take_place_among(DBOS_ONLY_QUEUE_PLACE, queue->queue_id, queue->concurrency)) == DBOS_NOBODY)
 		*full = 'q';
@@ -205,23 +214,49 @@ dbos_tables_take(const DbosTicket *ticket, const DbosQueueFacts *queue, char *fu
 													partition_lock(queue->queue_id, ticket->partition),
 													queue->partition_concurrency)) == DBOS_NOBODY)
 		*full = 'p';
-	if (*full != 0)
-		goto refused;
+	if (*full != 0 || !take_task(ticket->key.id))
+	{
+		release_places();
+		return false;
+	}
 	self.task = ticket->key.id;
 	self.priority = ticket->key.priority;
-	if (self.is_scheduler)
-		return true;
 	self.state = DBOS_WORKER_RUNNING;
 	self.since = self.started_at = GetCurrentTimestamp();
 	self.progress = -1;
 	self.note[0] = '\0';
 	dbos_tables_publish();
 	return true;
+}
 
-refused:
-	release_places();
-	dbos_only_release(DBOS_ONLY_TASK, high, low);
+static bool
+sees_free_place(DbosOnlyOne kind, uint32 high, int32 places)
+{
+	for (int i = 0; i < places && i <= max_worker_processes; i++)
+		if (!dbos_only_seen(kind, high, i))
+			return true;
 	return false;
+}
+
+/*
+ * Whether an executor could take the task now, as far as can be seen; *full as above.
+ * It takes nothing for that: an executor that came upon the lock of who only looks
+ * would pass the task by, and run a later one first.
+ */
+bool
+dbos_tables_could_take(const DbosTicket *ticket, const DbosQueueFacts *queue, char *full)
+{
+	*full = 0;
+	if (dbos_only_seen(DBOS_ONLY_TASK, (uint32) (ticket->key.id >> 32), (uint32) ticket->key.id) ||
+		dbos_worker_note_names(ticket->key.id))
+		return false;
+	if (queue->concurrency >= 0 && !sees_free_place(DBOS_ONLY_QUEUE_PLACE, queue->queue_id, queue->concurrency))
+		*full = 'q';
+	else if (queue->partition_concurrency >= 0 && ticket->partition != 0 &&
+			 !sees_free_place(DBOS_ONLY_PARTITION_PLACE, partition_lock(queue->queue_id, ticket->partition),
+						 queue->partition_concurrency))
+		*full = 'p';
+	return *full == 0;
 }
 
 /*
@@ -236,8 +271,6 @@ dbos_tables_put_back(void)
 	release_places();
 	dbos_only_release(DBOS_ONLY_TASK, (uint32) (task >> 32), (uint32) task);
 	self.task = 0;
-	if (self.is_scheduler)
-		return;
 	self.state = DBOS_WORKER_IDLE;
 	dbos_tables_publish();
 	dbos_only_wait(DBOS_ONLY_SIGNAL, MyProcPid, 0);

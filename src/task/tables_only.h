@@ -32,6 +32,7 @@ extern bool dbos_only_try(DbosOnlyOne kind, uint32 high, uint32 low);
 extern void dbos_only_wait(DbosOnlyOne kind, uint32 high, uint32 low);
 extern void dbos_only_release(DbosOnlyOne kind, uint32 high, uint32 low);
 extern bool dbos_only_taken(DbosOnlyOne kind, uint32 high, uint32 low);
+extern bool dbos_only_seen(DbosOnlyOne kind, uint32 high, uint32 low);
 
 /* ---- tables_only.c: an executor's place and status ---- */
 
@@ -40,6 +41,7 @@ extern bool dbos_tables_attach(const DbosWorkerAddress *address, bool is_schedul
 extern void dbos_tables_hold(void); /* again, after a task may have let go */
 extern bool dbos_tables_told_to_leave(void);
 extern bool dbos_tables_take(const DbosTicket *ticket, const DbosQueueFacts *queue, char *full);
+extern bool dbos_tables_could_take(const DbosTicket *ticket, const DbosQueueFacts *queue, char *full);
 extern void dbos_tables_put_back(void);
 extern void dbos_tables_suspend(void);
 extern void dbos_tables_resume(void);

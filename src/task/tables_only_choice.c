@@ -275,8 +275,11 @@ static bool
 take(const Candidate *candidate, const DbosQueueFacts *queue, DbosStarts *starts, Full *full)
 {
 	char		limit;
+	bool		got = starts == NULL ?
+		dbos_tables_could_take(&candidate->ticket, queue, &limit) :
+		dbos_tables_take(&candidate->ticket, queue, &limit);
 
-	if (!dbos_tables_take(&candidate->ticket, queue, &limit))
+	if (!got)
 	{
 		if (limit != 0)
 			remember_full(full, queue->queue_id, limit == 'p' ? candidate->ticket.partition : 0);
@@ -294,8 +297,9 @@ take(const Candidate *candidate, const DbosQueueFacts *queue, DbosStarts *starts
 
 /*
  * Takes the first task in policy order that a login may run now and nobody
- * else does.  alternatives gets up to `limit` tasks that could have been chosen.
- * Needs a transaction with a snapshot, to be committed before the task runs.
+ * else does; without starts it is only looked for.  alternatives gets up to `limit` tasks
+ * that could have been chosen.  Needs a transaction with a snapshot, to be committed before the
+ * task runs.
  */
 bool
 dbos_tables_pop(Oid session_role, DbosTicket *ticket, DbosStarts *starts,
@@ -323,7 +327,7 @@ dbos_tables_pop(Oid session_role, DbosTicket *ticket, DbosStarts *starts,
 			continue;
 		if (found)
 		{
-			if (!dbos_only_taken(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id))
+			if (!dbos_only_seen(DBOS_ONLY_TASK, (uint32) (id >> 32), (uint32) id))
 				alternatives[(*count)++] = id;
 			continue;
 		}

@@ -67,3 +67,17 @@ dbos_only_taken(DbosOnlyOne kind, uint32 high, uint32 low)
 	(void) LockRelease(&tag, ShareLock, true);
 	return false;
 }
+
+/*
+ * The same without touching it, so nobody's try fails because of the look.  Locks of who is
+ * between two transactions are not seen: for hints.
+ */
+bool
+dbos_only_seen(DbosOnlyOne kind, uint32 high, uint32 low)
+{
+	LOCKTAG		tag = tag_of(kind, high, low);
+	int			holders;
+
+	pfree(GetLockConflicts(&tag, ShareLock, &holders));
+	return holders > 0;
+}

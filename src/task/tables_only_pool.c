@@ -273,7 +273,7 @@ dbos_tables_start_executors(void)
 
 		if (!dbos_tables_pop(logins[i], &ticket, NULL, NULL, &none, 0))
 			continue;
-		dbos_tables_put_back();
+		dbos_stop_point("login looked at");
 		work = true;
 		if (dbos_login_obstacle(logins[i]) != NULL)
 		{
