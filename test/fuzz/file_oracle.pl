@@ -731,7 +731,7 @@ sub connect_session
 	open(my $errors, '>', $log) or die $!;
 	my ($in, $out);
 	my $pid = open3($in, $out, '>&' . fileno($errors), 'psql', '-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-U', $user, '-d', $node->connstr('postgres'));
-	return { number => $number, top => "s$number", in => $in, out => $out, pid => $pid, errors => $log, count => 0, undo => [], savepoints => [] };
+	return { number => $number, top => "s$number", in => $in, out => $out, pid => $pid, errors => $log, count => 0, undo => [], savepoints => [], planned => [] };
 }
 
 sub ask
@@ -834,9 +834,55 @@ sub random_place
 	return int(rand(300_000));
 }
 
+# What this session has of its own that is wanted: pairs of a path and a node.
+sub own
+{
+	my ($wanted) = @_;
+	my @found;
+	my @queue = ([ "/$session->{top}", $root->{entries}{ $session->{top} } ]);
+	while (my $next = shift @queue)
+	{
+		my ($path, $at) = @$next;
+		push @found, $next if $wanted->($at, $path);
+		push @queue, map { [ "$path/$_", $at->{entries}{$_} ] } sort keys %{ $at->{entries} // {} };
+	}
+	return @found;
+}
+
+# Of a file or directory: mostly one that is there.
+sub random_attribute
+{
+	my @known = rand() < 0.7 ? own(sub { %{ $_[0]{xattrs} // {} } }) : ();
+	return (random_path('f', 'd'), 'user.' . one_of('a', 'b', 'c')) if !@known;
+	my ($path, $node) = @{ one_of(@known) };
+	return ($path, one_of(sort keys %{ $node->{xattrs} }));
+}
+
+# Operations that end in an error which random ones come upon so seldom that a run could miss it.
+sub rare_operations
+{
+	my $top = "/$session->{top}";
+	my $error = one_of('42501', '42602', '42622', '54000', 'DB012');
+	my $asks = one_of('stat', 'ls', 'rmdir', 'unlink', 'read_link');
+	return [ $asks, substr(any_path(), 1) ] if $error eq '42602';
+	return [ $asks, "$top/" . 'n' x 256 ] if $error eq '42622';
+	if ($error eq 'DB012')
+	{
+		my $name = one_of(@names);
+		return ([ 'symlink', $name, "$top/$name" ], [ $asks, "$top/$name/" . random_name() ]);
+	}
+	my @known = own($error eq '54000' ? sub { $_[0]{kind} eq 'f' } : sub { $_[0]{kind} ne 'l' });
+	my $path = @known ? one_of(@known)->[0] : $top;
+	return [ 'truncate', $path, (1 << 60) + 1 ] if $error eq '54000';
+	return ([ 'chmod', $path, 0 ], [ 'stat', "$path/a" ], [ 'truncate', $path, 0 ], [ 'read', $path, 0, 100 ], [ 'ls', $path ]);
+}
+
 # Name and arguments for the model, and the line for the server.
 sub random_operation
 {
+	push @{ $session->{planned} }, rare_operations() if rand() < 0.01;
+	my $planned = shift @{ $session->{planned} };
+	return ($planned, $planned) if $planned;
 	my $dice = rand();
 	if ($dice < 0.28)
 	{
@@ -866,8 +912,8 @@ sub random_operation
 		my @operation =
 			$dice < 0.2 ? ('remove', random_path('f', 'd'), rand() < 0.3 ? 1 : 0)
 		  : $dice < 0.5 ? ('set_xattr', random_path('f', 'd'), 'user.' . one_of('a', 'b', 'c'), 'value ' . int(rand(1000)))
-		  : $dice < 0.8 ? ('get_xattr', random_path('f', 'd'), 'user.' . one_of('a', 'b', 'c'))
-		  :               ('remove_xattr', random_path('f', 'd'), 'user.' . one_of('a', 'b', 'c'));
+		  : $dice < 0.8 ? ('get_xattr', random_attribute())
+		  :               ('remove_xattr', random_attribute());
 		return (\@operation, \@operation);
 	}
 	my @operation =
@@ -1109,8 +1155,8 @@ sub step
 	elsif ($dice < 0.92)
 	{
 		my $end = rand();
-		if ($end < 0.65) { sql('COMMIT;'); $transactions{committed}++; ended(1); }
-		elsif ($end < 0.9) { sql('ROLLBACK;'); $transactions{'rolled back'}++; ended(0); }
+		if ($end < 0.6) { sql('COMMIT;'); $transactions{committed}++; ended(1); }
+		elsif ($end < 0.8) { sql('ROLLBACK;'); $transactions{'rolled back'}++; ended(0); }
 		else
 		{
 			my $committed = rand() < 0.5;
@@ -1165,7 +1211,7 @@ note(join(', ', map { "$_ $seen{$_}" } sort keys %seen));
 if (!defined $mismatch)
 {
 	cmp_ok(scalar(grep { /^[a-z_]+$/ } keys %seen), '==', scalar keys %model, 'of each operation some succeeded');
-	my @errors = qw(22023 42501 42602 42622 54000 58P01 58P02 DB009 DB010 DB011 DB012);
+	my @errors = qw(22023 42501 42602 42622 42704 42809 54000 58P01 58P02 DB009 DB010 DB011 DB012);
 	is(join(' ', grep { my $code = $_; !grep { /$code/ } keys %seen } @errors), '', 'and each error was seen');
 	cmp_ok($transactions{$_} // 0, '>', 0, "transactions: $_") foreach 'committed', 'snapshots taken', 'rolled back', 'prepared', 'REPEATABLE READ', 'rolled back to a savepoint';
 }
