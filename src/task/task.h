@@ -234,24 +234,30 @@ extern void dbos_starts_reserve(int32 queue_id, uint64 partition, int wanted, Db
 extern void dbos_starts_return(const DbosStarts *starts, int unused);
 extern void dbos_starts_forget(void *unused);
 
-/* ---- worker_pool.c ---- */
-extern int	dbos_my_worker;
+/* ---- worker_slot.c: a worker process takes its slot, and leaves it ---- */
+extern int	dbos_my_worker;		/* DBOS_NOBODY in other processes */
 extern int64 dbos_worker_task(void);
 extern bool dbos_worker_attach(const DbosWorkerAddress *address);
+extern DbosWorker *dbos_workers_copy(int *count);
+
+/* ---- worker_note.c: which task each of them runs, noted where it outlives shared memory ---- */
+extern void dbos_worker_note_attach(int number);	/* DBOS_NOBODY: notes nothing */
+extern void dbos_worker_note(int64 task);
+extern void dbos_worker_note_wipe(void);
+extern void dbos_worker_note_read(void);
+extern bool dbos_worker_note_is_open(int number);
+extern bool dbos_worker_note_names(int64 task);
+extern int	dbos_worker_notes_of_dead(DbosDeadNote *found, int limit);
+extern void dbos_worker_note_taken(const DbosDeadNote *note);
+
+/* ---- worker_pool.c: who is started, and who makes place ---- */
 extern bool dbos_workers_can_run(void);
 extern int	dbos_worker_process_limit(void);
 extern bool dbos_launcher_start(bool wait);
 extern bool dbos_launcher_runs(void);
 extern bool dbos_worker_start(const DbosWorkerAddress *address, bool is_scheduler,
 							  BackgroundWorkerHandle **handle);
-extern DbosWorker *dbos_workers_copy(int *count);
 extern Oid *dbos_connectable_databases(int *count);
-extern void dbos_worker_note(int64 task);
-extern void dbos_worker_note_read(void);
-extern bool dbos_worker_note_is_open(int number);
-extern bool dbos_worker_note_names(int64 task);
-extern int	dbos_worker_notes_of_dead(DbosDeadNote *found, int limit);
-extern void dbos_worker_note_taken(const DbosDeadNote *note);
 
 /* ---- cpu_guard.c: in the launcher, with the lock held ---- */
 extern bool dbos_cpu_has_room(TimestampTz now);

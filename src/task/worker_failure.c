@@ -2,11 +2,12 @@
  * worker_failure.c
  *	  What becomes of tasks whose worker crashed, or is refused the login: duties of a scheduler.
  *
- * The pool of workers (worker_pool.c) only notes both, since neither who exits nor the
- * launcher can write to the database.  A crash is charged to the task that ran (settle.c);
- * one that cannot be counted now, since another has the row, is counted later.  The
- * waiting tasks of a role that cannot log in fail with the reason that login itself
- * gives; if none is found, the reason has passed or may pass, and the login is tried again.
+ * Both are only noted where they are seen, a crash by who exits (worker_slot.c) or in a file
+ * (worker_note.c), a refusal by the launcher (worker_pool.c), since neither of them can
+ * write to the database.  A crash is charged to the task that ran (settle.c); one that
+ * cannot be counted now, since another has the row, is counted later.  The waiting tasks of
+ * a role that cannot log in fail with the reason that login itself gives; if none is found,
+ * the reason has passed or may pass, and the login is tried again.
  *
  * SPDX-License-Identifier: PostgreSQL
  */

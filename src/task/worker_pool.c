@@ -1,6 +1,6 @@
 /*
  * worker_pool.c
- *	  Worker processes: who is there, who is started, who leaves.
+ *	  The pool of worker processes: who is started, and who makes place for another.
  *
  * The launcher decides, from the tracks and the worker table, which (database,
  * login role) needs a process, within dbos.max_workers and always leaving two
@@ -8,21 +8,15 @@
  * taken gets that of the longest idle worker of another, or, when none is idle,
  * of the one that served longest.
  *
- * A process that ends while it runs a task leaves the task in the crash list;
- * one that is killed by a signal takes shared memory with it, and a small file
- * that each executor maps tells afterwards which task ran.  An innocent process
- * that the postmaster stops then wipes its own note in its SIGQUIT handler.
+ * It reserves the slot, which the process takes (worker_slot.c).  A process that ended
+ * before that could not log in, say; its login is not tried again until a scheduler has
+ * looked for the reason (worker_failure.c).  Without shared memory the launcher goes
+ * by other means: tables_only_pool.c.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -32,13 +26,9 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "replication/logicallauncher.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
-#include "storage/pmsignal.h"
-#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/memutils.h"
-#include "utils/pidfile.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -48,8 +38,6 @@
 #include "speculation.h"
 #include "task.h"
 
-/* Kept out of base backups and cleared by nobody but us. */
-#define NOTE_FILE "pg_stat_tmp/dbos_running"
 /* While all places are taken, the launcher looks for who waits this often, unasked. */
 #define LAUNCHER_REST_MS 5
 /* A role must have been served this long before another takes its place. */
@@ -59,295 +47,9 @@
 /* After a start that failed for no lasting reason. */
 #define START_RETRY_MS 1000
 
-typedef struct TaskNote
-{
-	int64		task;			/* 0: none */
-	Oid			database;
-	int			pid;
-	TimestampTz started;		/* the server that wrote it */
-} TaskNote;
-
-int			dbos_my_worker = DBOS_NOBODY;
-
-static TaskNote *notes = NULL;
-static volatile TaskNote *my_note = NULL;
 static BackgroundWorkerHandle **handles = NULL; /* of the launcher, by worker slot */
 
-/* ---- notes of what runs ---- */
-
-static void
-notes_map(void)
-{
-	Size		size = mul_size(max_worker_processes, sizeof(TaskNote));
-	int			file;
-
-	if (notes != NULL)
-		return;
-	file = OpenTransientFile(NOTE_FILE, O_RDWR | O_CREAT | PG_BINARY);
-	if (file < 0)
-		return;					/* costs a count of crashes, never a task */
-	if (ftruncate(file, size) == 0)
-	{
-		void	   *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-
-		if (map != MAP_FAILED)
-			notes = map;
-	}
-	CloseTransientFile(file);
-}
-
-/* Notes the task that this process begins, or 0. */
-void
-dbos_worker_note(int64 task)
-{
-	if (my_note == NULL)
-		return;
-	my_note->database = MyDatabaseId;
-	my_note->pid = MyProcPid;
-	my_note->started = PgStartTime;
-	my_note->task = task;
-}
-
-/* Whether the note of a process, or of its predecessor with this number, has not been taken. */
-bool
-dbos_worker_note_is_open(int number)
-{
-	notes_map();
-	return notes != NULL && notes[number].task != 0;
-}
-
-/*
- * Whether another process noted that it began this task of our database.  Such a
- * task is left alone: either it runs, or its process has ended and the crash
- * shall be counted before the task is run again.
- */
-bool
-dbos_worker_note_names(int64 task)
-{
-	notes_map();
-	for (int i = 0; notes != NULL && i < max_worker_processes; i++)
-		if (notes[i].task == task && notes[i].database == MyDatabaseId && &notes[i] != my_note)
-			return true;
-	return false;
-}
-
-/* Finds the notes of processes that ended while they ran a task of this database. */
-int
-dbos_worker_notes_of_dead(DbosDeadNote *found, int limit)
-{
-	int			count = 0;
-
-	notes_map();
-	for (int i = 0; notes != NULL && i < max_worker_processes && count < limit; i++)
-	{
-		if (notes[i].task == 0 || notes[i].database != MyDatabaseId ||
-			(notes[i].started == PgStartTime && BackendPidGetProc(notes[i].pid) != NULL))
-			continue;
-		found[count].number = i;
-		found[count++].task = notes[i].task;
-	}
-	return count;
-}
-
-/* What one of them said is counted; the task is free for others. */
-void
-dbos_worker_note_taken(const DbosDeadNote *note)
-{
-	notes[note->number].task = 0;
-}
-
-/* After a restart: what ran in a process that was killed goes to the crash list. */
-void
-dbos_worker_note_read(void)
-{
-	notes_map();
-	if (notes == NULL)
-		return;
-	DBOS_TASK_LOCK();
-	for (int i = 0; i < max_worker_processes; i++)
-	{
-		DbosTaskShared *shared = dbos_task_shared;
-
-		if (notes[i].task != 0 && shared->ncrashes < DBOS_MAX_CRASHES)
-		{
-			shared->crashes[shared->ncrashes].database = notes[i].database;
-			shared->crashes[shared->ncrashes].task = notes[i].task;
-			shared->ncrashes++;
-		}
-		notes[i].task = 0;
-	}
-	DBOS_TASK_UNLOCK();
-}
-
-/* SIGQUIT: the postmaster stops everybody because of somebody else. */
-static void
-worker_quit(SIGNAL_ARGS)
-{
-	if (my_note != NULL)
-		my_note->task = 0;
-	_exit(2);
-}
-
-/* ---- attachment of a process to its slot ---- */
-
-/* Whether the postmaster is shutting down, as it says in its lock file. */
-static bool
-server_stops(void)
-{
-	char		text[1024];
-	int			file = open("postmaster.pid", O_RDONLY | PG_BINARY);
-	ssize_t		length;
-
-	if (!PostmasterIsAlive())
-		return true;
-	if (file < 0)
-		return true;
-	length = read(file, text, sizeof(text) - 1);
-	close(file);
-	if (length <= 0)
-		return true;
-	text[length] = '\0';
-	return strstr(text, PM_STATUS_STOPPING) != NULL;
-}
-
-/* Runs after the process's transaction was aborted and its locks are gone. */
-static void
-worker_exit(int code, Datum arg)
-{
-	DbosWorker *worker = dbos_worker_slot(dbos_my_worker);
-	bool		stops = server_stops();
-	DbosDatabase *database;
-
-	if (dbos_task_shared == NULL)
-	{
-		/* A scheduler takes the note of a task that was not given back. */
-		if (my_note != NULL && (worker->task == 0 || stops))
-			my_note->task = 0;
-		return;
-	}
-	DBOS_TASK_LOCK();
-	database = dbos_database_find(worker->database, false);
-	if (worker->task != 0)
-	{
-		DbosTaskShared *shared = dbos_task_shared;
-
-		if (worker->state == DBOS_WORKER_RUNNING)
-			dbos_run_queue_done(worker);
-		if (!stops && shared->ncrashes < DBOS_MAX_CRASHES)
-		{
-			shared->crashes[shared->ncrashes].database = worker->database;
-			shared->crashes[shared->ncrashes].task = worker->task;
-			shared->ncrashes++;
-		}
-		if (!stops && database != NULL)
-			dbos_scheduler_want(database);
-	}
-	if (worker->is_scheduler && database != NULL && database->scheduler == dbos_my_worker)
-		database->scheduler = DBOS_NOBODY;
-	dbos_copies_forget(worker);
-	dbos_gang_leave(worker);
-	worker->task = 0;
-	worker->copy_of = 0;
-	worker->pid = 0;
-	worker->proc_number = DBOS_NOBODY;
-	worker->state = DBOS_WORKER_FREE;
-	dbos_wake_launcher();
-	DBOS_TASK_UNLOCK();
-	if (my_note != NULL)
-		my_note->task = 0;
-}
-
-/* Takes the slot that the launcher prepared; false when it was given up meanwhile. */
-bool
-dbos_worker_attach(const DbosWorkerAddress *address)
-{
-	DbosWorker *worker;
-	bool		mine;
-
-	if (DBOS_TABLES_ONLY())
-	{
-		if (!dbos_tables_attach(address, address->session_role == InvalidOid))
-			return false;
-		on_shmem_exit(worker_exit, (Datum) 0);
-		notes_map();
-		if (notes != NULL && address->session_role != InvalidOid)
-			my_note = &notes[dbos_my_worker];
-		pqsignal(SIGQUIT, worker_quit);
-		return true;
-	}
-	worker = dbos_worker_slot(address->slot);
-	DBOS_TASK_LOCK();
-	mine = worker->state == DBOS_WORKER_STARTING && worker->generation == address->generation;
-	if (mine)
-	{
-		worker->state = DBOS_WORKER_IDLE;
-		worker->pid = MyProcPid;
-		worker->proc_number = dbos_my_proc_number();
-		worker->since = GetCurrentTimestamp();
-		worker->task = 0;
-		worker->woken = false;
-	}
-	DBOS_TASK_UNLOCK();
-	if (!mine)
-		return false;
-	dbos_my_worker = address->slot;
-	on_shmem_exit(worker_exit, (Datum) 0);
-	notes_map();
-	if (notes != NULL)
-		my_note = &notes[address->slot];
-	pqsignal(SIGQUIT, worker_quit);
-	return true;
-}
-
-int64
-dbos_worker_task(void)
-{
-	return dbos_my_worker == DBOS_NOBODY ? 0 : dbos_worker_slot(dbos_my_worker)->task;
-}
-
-/* Whether tasks of this database are run by somebody, as far as a hint can tell. */
-bool
-dbos_workers_can_run(void)
-{
-	DbosDatabase *database;
-	bool		can;
-
-	if (DBOS_TABLES_ONLY())
-		return dbos_max_workers != 0 && dbos_launcher_runs() && dbos_identity_matches();
-	DBOS_TASK_LOCK();
-	database = dbos_database_find(MyDatabaseId, false);
-	can = dbos_task_shared->launcher_pid != 0 &&
-		(database == NULL || (database->state != DBOS_DATABASE_PAUSED));
-	DBOS_TASK_UNLOCK();
-	return can;
-}
-
-/* Whether there is a launcher; as far as it matters, since a standby has none. */
-bool
-dbos_launcher_runs(void)
-{
-	if (DBOS_TABLES_ONLY())
-		return dbos_only_taken(DBOS_ONLY_LAUNCHER, 0, 0);
-	return dbos_task_shared->launcher_pid != 0;
-}
-
-/* A consistent copy of the worker table, palloc'd, free slots among it. */
-DbosWorker *
-dbos_workers_copy(int *count)
-{
-	DbosWorker *copy;
-
-	if (DBOS_TABLES_ONLY())
-		return dbos_tables_workers(count);
-	copy = palloc(sizeof(DbosWorker) * dbos_task_shared->nworkers);
-	DBOS_TASK_LOCK();
-	*count = dbos_task_shared->nworkers;
-	memcpy(copy, dbos_worker_slot(0), sizeof(DbosWorker) * *count);
-	DBOS_TASK_UNLOCK();
-	return copy;
-}
-
-/* ---- the launcher ---- */
+/* ---- how many there may be ---- */
 
 /* Processes that we may have at all, waiting or not. */
 int
@@ -367,6 +69,8 @@ worker_places(void)
 		places = Min(places, dbos_max_workers + 1);
 	return Max(places, 1);
 }
+
+/* ---- who is started, and who makes place ---- */
 
 /* Has the postmaster start a process; false when no slot of the server is free. */
 bool
@@ -642,6 +346,8 @@ choose_start(TimestampTz now, Oid *database, Oid *session_role, bool *is_schedul
 	return DBOS_NOBODY;
 }
 
+/* ---- the databases ---- */
+
 /* Every database that could have the extension, palloc'd; schedulers find out which do. */
 Oid *
 dbos_connectable_databases(int *count)
@@ -712,6 +418,8 @@ forget_dropped_databases(void)
 		DBOS_TASK_UNLOCK();
 	}
 }
+
+/* ---- the launcher itself ---- */
 
 static void
 launcher_exit(int code, Datum arg)
@@ -858,4 +566,30 @@ dbos_launcher_start(bool wait)
 	if (!RegisterDynamicBackgroundWorker(&process, &handle))
 		return false;
 	return WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_STARTED;
+}
+
+/* Whether tasks of this database are run by somebody, as far as a hint can tell. */
+bool
+dbos_workers_can_run(void)
+{
+	DbosDatabase *database;
+	bool		can;
+
+	if (DBOS_TABLES_ONLY())
+		return dbos_max_workers != 0 && dbos_launcher_runs() && dbos_identity_matches();
+	DBOS_TASK_LOCK();
+	database = dbos_database_find(MyDatabaseId, false);
+	can = dbos_task_shared->launcher_pid != 0 &&
+		(database == NULL || (database->state != DBOS_DATABASE_PAUSED));
+	DBOS_TASK_UNLOCK();
+	return can;
+}
+
+/* Whether there is a launcher; as far as it matters, since a standby has none. */
+bool
+dbos_launcher_runs(void)
+{
+	if (DBOS_TABLES_ONLY())
+		return dbos_only_taken(DBOS_ONLY_LAUNCHER, 0, 0);
+	return dbos_task_shared->launcher_pid != 0;
 }
