@@ -265,6 +265,7 @@ extern bool dbos_cpu_has_room(TimestampTz now);
 /* ---- worker_failure.c: tasks whose worker crashed, or is refused the login ---- */
 extern Jsonb *dbos_login_obstacle(Oid role);
 extern void dbos_fail_login(Oid role);
+extern void dbos_crash_keep(Oid database, int64 task);
 extern bool dbos_handle_crashes(void);	/* in the scheduler, as those below; true: there were any */
 extern bool dbos_handle_noted_crashes(void);
 extern bool dbos_handle_refusals(void);

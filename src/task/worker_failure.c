@@ -57,19 +57,16 @@ crash_counted(int64 task)
 	return crash.counted;
 }
 
-/* Puts a crash back among those that are to be counted. */
-static void
-keep_crash(int64 task)
+/* Puts a crash among those that are to be counted; beyond their limit it is not.  The lock is held. */
+void
+dbos_crash_keep(Oid database, int64 task)
 {
 	DbosTaskShared *shared = dbos_task_shared;
 
-	DBOS_TASK_LOCK();
-	if (shared->ncrashes < DBOS_MAX_CRASHES)
-	{
-		shared->crashes[shared->ncrashes].database = MyDatabaseId;
-		shared->crashes[shared->ncrashes++].task = task;
-	}
-	DBOS_TASK_UNLOCK();
+	if (shared->ncrashes == DBOS_MAX_CRASHES)
+		return;
+	shared->crashes[shared->ncrashes].database = database;
+	shared->crashes[shared->ncrashes++].task = task;
 }
 
 /* Counts those of this database that shared memory has; true when there were any. */
@@ -92,8 +89,13 @@ dbos_handle_crashes(void)
 	shared->ncrashes = kept;
 	DBOS_TASK_UNLOCK();
 	for (int i = 0; i < count; i++)
-		if (!crash_counted(tasks[i]))
-			keep_crash(tasks[i]);
+	{
+		if (crash_counted(tasks[i]))
+			continue;
+		DBOS_TASK_LOCK();
+		dbos_crash_keep(MyDatabaseId, tasks[i]);
+		DBOS_TASK_UNLOCK();
+	}
 	return count > 0;
 }
 

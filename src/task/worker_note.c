@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/fd.h"
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
@@ -73,6 +74,8 @@ dbos_worker_note(int64 task)
 	my_note->database = MyDatabaseId;
 	my_note->pid = MyProcPid;
 	my_note->started = PgStartTime;
+	/* Who sees the task sees whose it is. */
+	pg_write_barrier();
 	my_note->task = task;
 }
 
@@ -136,11 +139,14 @@ dbos_worker_notes_of_dead(DbosDeadNote *found, int limit)
 	notes_map();
 	for (int i = 0; notes != NULL && i < max_worker_processes && count < limit; i++)
 	{
-		if (notes[i].task == 0 || notes[i].database != MyDatabaseId ||
+		int64		task = notes[i].task;
+
+		pg_read_barrier();
+		if (task == 0 || notes[i].database != MyDatabaseId ||
 			(notes[i].started == PgStartTime && BackendPidGetProc(notes[i].pid) != NULL))
 			continue;
 		found[count].number = i;
-		found[count++].task = notes[i].task;
+		found[count++].task = task;
 	}
 	return count;
 }
@@ -162,14 +168,8 @@ dbos_worker_note_read(void)
 	DBOS_TASK_LOCK();
 	for (int i = 0; i < max_worker_processes; i++)
 	{
-		DbosTaskShared *shared = dbos_task_shared;
-
-		if (notes[i].task != 0 && shared->ncrashes < DBOS_MAX_CRASHES)
-		{
-			shared->crashes[shared->ncrashes].database = notes[i].database;
-			shared->crashes[shared->ncrashes].task = notes[i].task;
-			shared->ncrashes++;
-		}
+		if (notes[i].task != 0)
+			dbos_crash_keep(notes[i].database, notes[i].task);
 		notes[i].task = 0;
 	}
 	DBOS_TASK_UNLOCK();

@@ -31,11 +31,13 @@
 
 int			dbos_my_worker = DBOS_NOBODY;
 
-/* Whether the postmaster is shutting down, as it says in its lock file. */
+/* Whether the postmaster is shutting down, as it says in a line of its lock file. */
 static bool
 server_stops(void)
 {
-	char		text[1024];
+	/* Two of the other lines are paths. */
+	char		text[4 * MAXPGPATH];
+	char	   *line = text;
 	int			file = open("postmaster.pid", O_RDONLY | PG_BINARY);
 	ssize_t		length;
 
@@ -48,7 +50,13 @@ server_stops(void)
 	if (length <= 0)
 		return true;
 	text[length] = '\0';
-	return strstr(text, PM_STATUS_STOPPING) != NULL;
+	for (int number = 1; line != NULL && number < LOCK_FILE_LINE_PM_STATUS; number++)
+	{
+		line = strchr(line, '\n');
+		if (line != NULL)
+			line++;
+	}
+	return line != NULL && strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
 }
 
 /* Runs after the process's transaction was aborted and its locks are gone. */
@@ -70,16 +78,10 @@ worker_exit(int code, Datum arg)
 	database = dbos_database_find(worker->database, false);
 	if (worker->task != 0)
 	{
-		DbosTaskShared *shared = dbos_task_shared;
-
 		if (worker->state == DBOS_WORKER_RUNNING)
 			dbos_run_queue_done(worker);
-		if (!stops && shared->ncrashes < DBOS_MAX_CRASHES)
-		{
-			shared->crashes[shared->ncrashes].database = worker->database;
-			shared->crashes[shared->ncrashes].task = worker->task;
-			shared->ncrashes++;
-		}
+		if (!stops)
+			dbos_crash_keep(worker->database, worker->task);
 		if (!stops && database != NULL)
 			dbos_scheduler_want(database);
 	}

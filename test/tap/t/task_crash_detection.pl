@@ -7,7 +7,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $node = PostgreSQL::Test::Cluster->new('crash');
+# Its paths stand in the lock file, which says in another line whether the server is stopping.
+my $node = PostgreSQL::Test::Cluster->new('stopping');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'dbos'

@@ -5,6 +5,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 chomp(my $cpus = `nproc`);
 my $most = 3 * $cpus + 6;
@@ -31,6 +32,16 @@ END
 $$;
 });
 
+# How much of the CPUs others use, of 1; our server has nothing to do.
+sub others_use
+{
+	my @times = map { open(my $file, '<', '/proc/stat') or die; my $line = <$file>; sleep(0.5); [ (split ' ', $line)[1 .. 8] ] } 1 .. 2;
+	my @used = map { $times[1][$_] - $times[0][$_] } 0 .. 7;
+	my $all = 0;
+	$all += $_ foreach @used;
+	return 1 - ($used[3] + $used[4]) / $all;
+}
+
 # The most that ran at once, and for how many seconds they did.
 sub run
 {
@@ -47,10 +58,17 @@ SELECT (SELECT max(n) FROM (SELECT sum(change) OVER (ORDER BY at, change ROWS UN
 	SELECT started_at AS at, 1 AS change FROM ran UNION ALL SELECT finished_at, -1 FROM ran) edges) sums),
 	extract(epoch FROM max(finished_at) - min(started_at)) FROM ran});
 }
+my $others = others_use();
 my ($at_once, $seconds) = run('compute', 10 * $cpus);
-note("$cpus CPUs: $at_once that computed at once, for $seconds s");
-# One more comes for each second that somebody waits, since that may be for a task that does not end; and others may use the CPUs too.
-cmp_ok($at_once, '<=', 2 * $cpus + 4 + $seconds, 'workers that compute leave the CPUs to each other');
+$others = $others > 0.2 ? $others : others_use();
+note("$cpus CPUs, of which others used $others: $at_once that computed at once, for $seconds s");
+SKIP:
+{
+	# Who does not get the CPU that he would use looks like one who waits.
+	skip 'others use the CPUs too', 1 if $others > 0.2;
+	# One more comes for each second that somebody waits, since that may be for a task that does not end.
+	cmp_ok($at_once, '<=', 2 * $cpus + 4 + $seconds, 'workers that compute leave the CPUs to each other');
+}
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM dbos.workers WHERE kind = 'executor'});
 $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM dbos.workers WHERE kind = 'executor'});
 ($at_once, $seconds) = run('pg_catalog.pg_sleep', 5 * $most);
