@@ -122,7 +122,6 @@ dbos_cancel(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(strcmp(view.state, DBOS_CANCELLED) == 0);
 	write_cancellation(task);
 	dbos_pending_cancel(task);
-	dbos_pending_event('x', task);
 	dbos_map_cancel(task);
 	PG_RETURN_BOOL(true);
 }
@@ -131,7 +130,7 @@ dbos_cancel(PG_FUNCTION_ARGS)
 
 static bool cancels_are_left = false;
 
-/* Ends the task of a written cancel, unless somebody has its row: who runs it, or who will look at it no more. */
+/* Ends the task of a written cancel, unless it runs, or somebody still has its row: then it is looked at again. */
 static void
 end_cancelled(void *argument)
 {
@@ -152,6 +151,12 @@ end_cancelled(void *argument)
 	DbosOwnerScope scope;
 	bool		locked;
 
+	/* Between two transactions of who runs it nobody has its row. */
+	if (dbos_task_has_worker(task))
+	{
+		cancels_are_left = true;
+		return;
+	}
 	dbos_owner_begin(&scope);
 	locked = dbos_plan_execute(&lock, values, NULL, false, 1) == 1;
 	cancels_are_left |= !locked && dbos_plan_execute(&there, values, NULL, true, 1) == 1;

@@ -93,7 +93,7 @@ static void tell(const Pending *pending, const DbosQueueFacts *queues, DbosDatab
 static void tell_push(const Pending *pending, const DbosQueueFacts *queue, DbosDatabase *database, WakeList *wakes);
 static void tell_due(TimestampTz at, DbosDatabase *database);
 static void tell_event(char event, int64 task, DbosDatabase *database);
-static void tell_cancel(int64 task);
+static bool tell_cancel(int64 task);
 static void database_exists(DbosDatabase *database);
 static void wake_track(Oid session_role, int32 queue_id);
 
@@ -138,7 +138,7 @@ dbos_pending_event(char kind, int64 task)
 	pending->task = task;
 }
 
-/* At commit: interrupts the worker that runs the task, if one does. */
+/* At commit: interrupts the worker that runs the task, or else tells the scheduler. */
 void
 dbos_pending_cancel(int64 task)
 {
@@ -401,7 +401,8 @@ tell(const Pending *pending, const DbosQueueFacts *queues, DbosDatabase *databas
 			tell_event(pending->event, pending->task, database);
 			break;
 		case PENDING_CANCEL:
-			tell_cancel(pending->task);
+			if (!tell_cancel(pending->task) && database != NULL)
+				tell_event('x', pending->task, database);
 			break;
 		case PENDING_QUEUE:
 			dbos_run_queue_alter(MyDatabaseId, &queues[pending->queue]);
@@ -468,10 +469,12 @@ tell_event(char event, int64 task, DbosDatabase *database)
 	}
 }
 
-/* A worker that exits clears its slot under the lock that we hold: the pid is its own. */
-static void
+/* Whether somebody runs it.  A worker that exits clears its slot under the lock that we hold: the pid is its own. */
+static bool
 tell_cancel(int64 task)
 {
+	bool		told = false;
+
 	pg_atomic_fetch_add_u64(&dbos_task_shared->cancels, 1);
 	for (int i = 0; i < dbos_task_shared->nworkers; i++)
 	{
@@ -482,7 +485,9 @@ tell_cancel(int64 task)
 			continue;
 		worker->cancel = true;
 		(void) kill(worker->pid, SIGINT);
+		told = true;
 	}
+	return told;
 }
 
 /* A backend uses the extension here, so who found none before looks again. */

@@ -162,8 +162,9 @@ begin_to_run(DbosWorker *me, const DbosTrack *track, const DbosTicket *ticket)
 	me->cancel = false;
 }
 
-static DbosWorker *
-runner_of(Oid database, int64 task)
+/* The worker that has it; NULL when none has. */
+DbosWorker *
+dbos_run_queue_runner(Oid database, int64 task)
 {
 	for (int i = 0; i < dbos_task_shared->nworkers; i++)
 	{
@@ -222,7 +223,7 @@ take(DbosTrack *track, const DbosQueueSlot *slot, int limit, DbosTicket *tickets
 		DbosWorker *runner;
 
 		dbos_lane_pop(lane, &tickets[count]);
-		runner = runner_of(track->database, tickets[count].key.id);
+		runner = dbos_run_queue_runner(track->database, tickets[count].key.id);
 		if (runner == NULL)
 			count++;
 		else

@@ -149,6 +149,7 @@ extern void dbos_run_queue_push(Oid database, Oid session_role, const DbosQueueF
 extern void dbos_run_queue_pop(Oid database, Oid session_role, int limit, DbosTicket *tickets,
 							   DbosGrant *grant);
 extern int	dbos_run_queue_peek(Oid database, Oid session_role, int64 *tasks, int limit);
+extern struct DbosWorker *dbos_run_queue_runner(Oid database, int64 task);
 extern void dbos_run_queue_done(struct DbosWorker *worker);
 extern int32 dbos_run_queue_suspend(struct DbosWorker *worker);
 extern int32 dbos_run_queue_resume(Oid database, int32 queue_id);

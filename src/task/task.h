@@ -45,7 +45,7 @@ typedef enum DbosDatabaseState
 typedef struct DbosEvent
 {
 	Oid			database;
-	char		kind;			/* 'f' a task finished, 'c' check a task's dependencies, 'x' a cancel was written down */
+	char		kind;			/* 'f' a task finished, 'c' check a task's dependencies, 'x' one that nobody runs was cancelled */
 	int64		task;
 } DbosEvent;
 
@@ -237,6 +237,7 @@ extern void dbos_starts_forget(void *unused);
 /* ---- worker_slot.c: a worker process takes its slot, and leaves it ---- */
 extern int	dbos_my_worker;		/* DBOS_NOBODY in other processes */
 extern int64 dbos_worker_task(void);
+extern bool dbos_task_has_worker(int64 task);
 extern bool dbos_worker_attach(const DbosWorkerAddress *address);
 extern DbosWorker *dbos_workers_copy(int *count);
 

@@ -142,6 +142,20 @@ dbos_worker_task(void)
 	return dbos_my_worker == DBOS_NOBODY ? 0 : dbos_worker_slot(dbos_my_worker)->task;
 }
 
+/* Whether a process runs a task of our database, or has ended with it and that is not counted yet. */
+bool
+dbos_task_has_worker(int64 task)
+{
+	bool		has;
+
+	if (dbos_task_shared == NULL)
+		return dbos_worker_note_names(task);
+	DBOS_TASK_LOCK();
+	has = dbos_run_queue_runner(MyDatabaseId, task) != NULL;
+	DBOS_TASK_UNLOCK();
+	return has;
+}
+
 /* A consistent copy of the worker table, palloc'd, free slots among it. */
 DbosWorker *
 dbos_workers_copy(int *count)
