@@ -30,16 +30,9 @@ PG_FUNCTION_INFO_V1(dbos_cancel);
 /* Written cancels whose tasks were locked are looked at again after this. */
 #define CANCEL_REPEAT_MS 500
 
-typedef enum CancelWay
-{
-	CANCEL_ENDED,				/* nothing left to cancel */
-	CANCEL_WAITING,				/* its row is ours now */
-	CANCEL_RUNNING				/* its row is another's */
-} CancelWay;
-
-/* Locks a waiting task's row, or finds who else has it; raises for a task that is not the caller's. */
-static CancelWay
-find_cancel_way(int64 task)
+/* Locks the row of a waiting task; false when another transaction has it. */
+static bool
+lock_waiting(int64 task)
 {
 	static DbosPlan lock = {
 		.sql = "SELECT t.queue_id, t.session_role::pg_catalog.oid, t.held, " DBOS_READY_COLUMNS
@@ -50,29 +43,30 @@ find_cancel_way(int64 task)
 	};
 	Datum		values[2] = {Int64GetDatum(task), Int16GetDatum(DBOS_SHARD(task))};
 	DbosOwnerScope scope;
-	CancelWay	way;
+	bool		locked;
 
 	/* Its row is locked by this very transaction, and nobody would be kept from it. */
 	if (task == dbos_context_task())
-		return CANCEL_RUNNING;
+		return false;
 	dbos_owner_begin(&scope);
-	if (dbos_plan_execute(&lock, values, NULL, false, 1) == 1)
+	locked = dbos_plan_execute(&lock, values, NULL, false, 1) == 1;
+	if (locked)
 	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		null;
-		Oid			session_role = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
-		DbosQueueFacts facts = dbos_queue_by_id(DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)));
+		Oid			session_role = DatumGetObjectId(SPI_getbinval(row, desc, 2, &null));
+		bool		held = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
 		DbosTicket	ticket;
+		DbosQueueFacts facts = dbos_queue_by_id(DatumGetInt32(SPI_getbinval(row, desc, 1, &null)));
 
-		dbos_ready_read(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &facts.policy, &ticket);
+		dbos_ready_read(row, desc, 4, &facts.policy, &ticket);
 		/* An executor may have passed the row by while we had it locked. */
-		if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null)))
+		if (!held)
 			dbos_pending_touch(&ticket, session_role, &facts);
-		way = CANCEL_WAITING;
 	}
-	else
-		way = CANCEL_RUNNING;
 	dbos_owner_end(&scope);
-	return way;
+	return locked;
 }
 
 static void
@@ -112,7 +106,7 @@ dbos_cancel(PG_FUNCTION_ARGS)
 	dbos_task_look(task, &view);
 	if (view.ended)
 		PG_RETURN_BOOL(false);
-	if (find_cancel_way(task) == CANCEL_WAITING && dbos_cancel_locked(task))
+	if (lock_waiting(task) && dbos_cancel_locked(task))
 	{
 		dbos_map_cancel(task);
 		PG_RETURN_BOOL(true);

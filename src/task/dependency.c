@@ -184,6 +184,7 @@ find_dependents(void *argument)
 	Datum		value = Int64GetDatum(list->after);
 	DbosOwnerScope scope;
 
+	dbos_stop_point("dependents looked for");
 	dbos_owner_begin(&scope);
 	list->count = dbos_plan_execute(list->after == 0 ? &of_all : &of_one, &value, NULL, false, 0);
 	list->tasks = dbos_ids_returned(list->count);

@@ -57,6 +57,8 @@ static TimestampTz last_work = 0;
 static TimestampTz last_retention = 0;
 /* When what failed, or was locked, is tried again; 0: nothing was. */
 static TimestampTz look_again_at = 0;
+/* What this process was told is not all done. */
+static bool in_round = false;
 
 static DbosDatabase *
 my_database(void)
@@ -229,6 +231,17 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	return active;
 }
 
+/* A scheduler that ends in the middle of a round was told what nobody else knows: the next one looks at all.  The lock is held. */
+void
+dbos_scheduler_hand_over(DbosDatabase *database)
+{
+	if (!in_round)
+		return;
+	dbos_crashes_hand_over();
+	database->check_all = true;
+	dbos_scheduler_want(database);
+}
+
 static void
 retain_history(TimestampTz now)
 {
@@ -389,6 +402,7 @@ dbos_scheduler_round(void)
 	if (leave)
 		return false;
 	first = false;
+	in_round = true;
 
 	if (find)
 		dbos_do_duty("find lanes", dbos_find_lanes, NULL);
@@ -433,6 +447,7 @@ dbos_scheduler_round(void)
 	DBOS_TASK_LOCK();
 	database = my_database();
 	database->next_due = due;
+	in_round = false;
 	/* What came meanwhile has set work again; else, after a while, the launcher keeps the clock. */
 	leave = (patience <= 0 || worker->leave) && !database->work && (due == 0 || due > now);
 	if (leave)

@@ -263,10 +263,16 @@ extern Oid *dbos_connectable_databases(int *count);
 /* ---- cpu_guard.c: in the launcher, with the lock held ---- */
 extern bool dbos_cpu_has_room(TimestampTz now);
 
+/* ---- scheduler.c ---- */
+
+/* At the exit of a process, with the lock held: what a scheduler was told and has not done is its successor's. */
+extern void dbos_scheduler_hand_over(DbosDatabase *database);
+
 /* ---- worker_failure.c: tasks whose worker crashed, or is refused the login ---- */
 extern Jsonb *dbos_login_obstacle(Oid role);
 extern void dbos_fail_login(Oid role);
 extern void dbos_crash_keep(Oid database, int64 task);
+extern void dbos_crashes_hand_over(void);	/* lock held */
 extern bool dbos_handle_crashes(void);	/* in the scheduler, as those below; true: there were any */
 extern bool dbos_handle_noted_crashes(void);
 extern bool dbos_handle_refusals(void);

@@ -42,6 +42,7 @@ count_crash(void *argument)
 {
 	CrashCount *crash = argument;
 
+	dbos_stop_point("crash counted");
 	crash->counted = dbos_task_crash_counted(crash->task);
 }
 
@@ -69,34 +70,48 @@ dbos_crash_keep(Oid database, int64 task)
 	shared->crashes[shared->ncrashes++].task = task;
 }
 
+/* Taken out of shared memory, and not counted yet. */
+static int64 crashes[DBOS_MAX_CRASHES];
+static int	ncrashes = 0;
+
 /* Counts those of this database that shared memory has; true when there were any. */
 bool
 dbos_handle_crashes(void)
 {
 	DbosTaskShared *shared = dbos_task_shared;
-	int64		tasks[DBOS_MAX_CRASHES];
-	int			count = 0;
 	int			kept = 0;
+	bool		any;
 
 	DBOS_TASK_LOCK();
 	for (int i = 0; i < shared->ncrashes; i++)
 	{
 		if (shared->crashes[i].database == MyDatabaseId)
-			tasks[count++] = shared->crashes[i].task;
+			crashes[ncrashes++] = shared->crashes[i].task;
 		else
 			shared->crashes[kept++] = shared->crashes[i];
 	}
 	shared->ncrashes = kept;
 	DBOS_TASK_UNLOCK();
-	for (int i = 0; i < count; i++)
+	any = ncrashes > 0;
+	while (ncrashes > 0)
 	{
-		if (crash_counted(tasks[i]))
-			continue;
+		bool		counted = crash_counted(crashes[ncrashes - 1]);
+
 		DBOS_TASK_LOCK();
-		dbos_crash_keep(MyDatabaseId, tasks[i]);
+		ncrashes--;
+		if (!counted)
+			dbos_crash_keep(MyDatabaseId, crashes[ncrashes]);
 		DBOS_TASK_UNLOCK();
 	}
-	return count > 0;
+	return any;
+}
+
+/* The process ends: others count them.  The lock is held. */
+void
+dbos_crashes_hand_over(void)
+{
+	while (ncrashes > 0)
+		dbos_crash_keep(MyDatabaseId, crashes[--ncrashes]);
 }
 
 /* As dbos_handle_crashes, where there is no shared memory: from the notes of processes that are gone. */

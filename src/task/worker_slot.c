@@ -86,7 +86,11 @@ worker_exit(int code, Datum arg)
 			dbos_scheduler_want(database);
 	}
 	if (worker->is_scheduler && database != NULL && database->scheduler == dbos_my_worker)
+	{
 		database->scheduler = DBOS_NOBODY;
+		if (!stops)
+			dbos_scheduler_hand_over(database);
+	}
 	dbos_copies_forget(worker);
 	dbos_gang_leave(worker);
 	worker->task = 0;

@@ -101,5 +101,25 @@ kill_at('lane refilling', $holder);
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM dbos.task'), 'lane refilling: all tasks end')
   or diag($node->safe_psql('postgres', 'SELECT state, wait_reason, count(*) FROM dbos.tasks GROUP BY 1, 2'));
 is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT task) FROM ledger'), '3000|3000', 'lane refilling: each ran once');
+
+# A scheduler that is terminated with something in hand that it alone was told.
+$node->safe_psql('postgres', q{
+CREATE SEQUENCE turn;
+CREATE FUNCTION ends_its_worker() RETURNS bigint LANGUAGE plpgsql AS
+	$$BEGIN IF nextval('public.turn') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(60); END IF; RETURN 1; END$$;
+});
+foreach my $case ([ 'dependents looked for', q{SELECT dbos.submit('enter', after => ARRAY[dbos.submit('enter')])} ], [ 'crash counted', q{SELECT dbos.submit('ends_its_worker')} ])
+{
+	my ($point, $submit) = @$case;
+	my $holder = arm($point);
+	my $task = $node->safe_psql('postgres', $submit);
+	$node->poll_query_until('postgres', 'SELECT EXISTS (' . sprintf($waiting, $point) . ')') or die "nobody came to $point";
+	my $pid = $node->safe_psql('postgres', sprintf($waiting, $point) . ' LIMIT 1');
+	kill 'TERM', $pid;
+	ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), "$point: the scheduler ends");
+	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'});
+	$holder->finish;
+	ok($node->poll_query_until('postgres', "SELECT state = 'succeeded' FROM dbos.tasks WHERE id = $task"), "$point: the next one knows");
+}
 $node->stop;
 done_testing();
