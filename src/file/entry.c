@@ -348,6 +348,7 @@ has_names(int64 directory, Snapshot snapshot)
 /*
  * Whether there is a name in that directory, or somebody has made one who may commit.  For who has
  * deleted the directory; see dbos_inode_remains().  A name that is changed to another just now is there too.
+ * Where the transaction has one snapshot, none may be left in that either.
  */
 bool
 dbos_directory_used(int64 directory)
@@ -361,5 +362,11 @@ dbos_directory_used(int64 directory)
 	PushActiveSnapshot(GetLatestSnapshot());
 	used = has_names(directory, GetActiveSnapshot());
 	PopActiveSnapshot();
+	if (!used && IsolationUsesXactSnapshot())
+	{
+		if (has_names(directory, dbos_view_begin()))
+			dbos_conflict();
+		dbos_view_end();
+	}
 	return used;
 }

@@ -73,6 +73,30 @@ charge_inode(int64 directory, const DbosInode *inode, int sign)
 }
 
 /*
+ * A transaction with one snapshot shows a file where it was when that was taken.  Moved since then it would grow
+ * in one directory and be counted in another; link count and so number of names are those of its row, which did not change.
+ */
+static void
+check_not_moved(const DbosInode *inode)
+{
+	DbosEntryScan scan;
+	DbosEntryScan scan_now;
+	DbosEntry	entry;
+	DbosEntry	entry_now;
+
+	dbos_parents_scan_begin(&scan, inode->number, dbos_view_begin(), FOREVER);
+	PushActiveSnapshot(GetLatestSnapshot());
+	dbos_parents_scan_begin(&scan_now, inode->number, GetActiveSnapshot(), FOREVER);
+	while (dbos_entry_scan_next(&scan, &entry) && dbos_entry_scan_next(&scan_now, &entry_now))
+		if (entry.parent != entry_now.parent)
+			dbos_conflict();
+	dbos_entry_scan_end(&scan_now);
+	PopActiveSnapshot();
+	dbos_entry_scan_end(&scan);
+	dbos_view_end();
+}
+
+/*
  * That the file, whose row this transaction has locked, has grown by that many bytes: in each directory
  * that has a name of it.  Who renames a file into another directory locks its row, so the newest
  * snapshot knows where it is.
@@ -86,6 +110,8 @@ dbos_usage_charge(const DbosInode *inode, int64 bytes)
 
 	if (bytes == 0)
 		return;
+	if (IsolationUsesXactSnapshot())
+		check_not_moved(inode);
 	PushActiveSnapshot(GetLatestSnapshot());
 	dbos_parents_scan_begin(&scan, inode->number, GetActiveSnapshot(), FOREVER);
 	while (dbos_entry_scan_next(&scan, &entry))
@@ -481,13 +507,12 @@ lock_tree(void)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* Whether the directory is the other, or lies in it; by what is committed now. */
+/* Whether the directory is the other, or lies in it. */
 static bool
-lies_in(int64 directory, int64 other)
+lies_in(int64 directory, int64 other, Snapshot snapshot)
 {
 	bool		found = false;
 
-	PushActiveSnapshot(GetLatestSnapshot());
 	while (!found)
 	{
 		DbosEntryScan scan;
@@ -499,7 +524,7 @@ lies_in(int64 directory, int64 other)
 			found = true;
 			break;
 		}
-		dbos_parents_scan_begin(&scan, directory, GetActiveSnapshot(), FOREVER);
+		dbos_parents_scan_begin(&scan, directory, snapshot, FOREVER);
 		more = dbos_entry_scan_next(&scan, &entry);
 		dbos_entry_scan_end(&scan);
 		if (!more)
@@ -507,12 +532,28 @@ lies_in(int64 directory, int64 other)
 		directory = entry.parent;
 		CHECK_FOR_INTERRUPTS();
 	}
-	PopActiveSnapshot();
 	return found;
 }
 
+/*
+ * The same by what is committed now, for who has locked the tree.  In a transaction with one snapshot that must show no
+ * ring either, where it shows a directory in the one that it has left since then.
+ */
+static bool
+lies_in_now(int64 directory, int64 other, Snapshot snapshot)
+{
+	bool		lies;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	lies = lies_in(directory, other, GetActiveSnapshot());
+	PopActiveSnapshot();
+	if (IsolationUsesXactSnapshot() && lies_in(directory, other, snapshot) != lies)
+		dbos_conflict();
+	return lies;
+}
+
 static void
-check_rename(const DbosPath *from, const DbosPath *to)
+check_rename(const DbosPath *from, const DbosPath *to, Snapshot snapshot)
 {
 	if (from->name.length == 0 || to->name.length == 0)
 		ereport(ERROR,
@@ -527,7 +568,7 @@ check_rename(const DbosPath *from, const DbosPath *to)
 	{
 		/* What .. is in it changes. */
 		dbos_file_demand(&from->inode, MAY_WRITE, from->given);
-		if (lies_in(to->directory.number, from->inode.number))
+		if (lies_in_now(to->directory.number, from->inode.number, snapshot))
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("cannot move directory \"%s\" into itself", text_to_cstring(from->given)));
@@ -635,7 +676,7 @@ rename_once(const DbosPlace *place, const DbosPlace *new_place, int flags, bool 
 	/* Two names of one file stay as they are, and so does a directory. */
 	if (to.found && to.inode.number == from.inode.number && from.name.length > 0 && to.name.length > 0)
 		return true;
-	check_rename(&from, &to);
+	check_rename(&from, &to, *snapshot);
 	check_directory_epoch(&to);
 	/*
 	 * Size and owner of what goes to another directory are those of now: its row is locked, so that who

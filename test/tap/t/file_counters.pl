@@ -172,6 +172,15 @@ foreach my $client (1 .. $clients)
 	}
 	push @children, background("client$client", $script);
 }
+# One whose snapshots are older than what the others do.
+push @children, background('old', "SELECT setseed(" . (0.9 + $seed % 7 / 100) . ");\n" . q{
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT check_now();
+SELECT pg_sleep(0.05);
+SELECT some_operation();
+SELECT check_now();
+COMMIT;
+} x ($transactions / 2));
 my @endless = (
 	background('counter', q{
 INSERT INTO seen SELECT (SELECT array_agg(what) FROM wrong), (SELECT count(*) FROM dbos.files);
@@ -200,7 +209,7 @@ foreach my $child (@endless)
 }
 
 is($failed, 0, 'every client went through');
-my $errors = join '', map { slurp_file("$folder/$_.err") } (map { "client$_" } 1 .. $clients), 'counter', 'role', 'fold';
+my $errors = join '', map { slurp_file("$folder/$_.err") } (map { "client$_" } 1 .. $clients), 'old', 'counter', 'role', 'fold';
 my %other = map { $_ => 1 } grep { !/could not serialize|deadlock detected|current transaction is aborted|savepoint "a" does not exist/ } $errors =~ /(?:ERROR|FATAL|PANIC):  (.*)/g;
 is(join("\n", sort keys %other), '', 'no comparison inside a transaction found a difference, and none failed but for another one');
 my ($looks, $differed, $files) = split /\|/, $node->safe_psql('postgres', 'SELECT count(*), count(wrong), count(DISTINCT files) FROM seen');
