@@ -9,6 +9,8 @@
 
 #include "postgres.h"
 
+#include "dbos/kernel.h"
+
 #define DBOS_ROOT_CONTAINER 0
 
 /* Whether outer is inner or one of its ancestors; the root contains all. */
@@ -27,5 +29,8 @@ extern void dbos_container_hold(int32 container);
  * plans), and may raise.
  */
 extern void dbos_container_register_user(const char *room, bool (*uses) (int32 container));
+
+/* For such a function: whether the query, whose argument is a container, finds a row of whomever. */
+extern bool dbos_container_found(DbosPlan *plan, int32 container);
 
 #endif							/* DBOS_CONTAINER_H */

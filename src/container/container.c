@@ -311,6 +311,19 @@ dbos_container_register_user(const char *room, bool (*uses) (int32 container))
 	nusers++;
 }
 
+bool
+dbos_container_found(DbosPlan *plan, int32 container)
+{
+	Datum		value = Int32GetDatum(container);
+	DbosOwnerScope scope;
+	bool		found;
+
+	dbos_owner_begin(&scope);
+	found = dbos_plan_execute(plan, &value, NULL, true, 1) > 0;
+	dbos_owner_end(&scope);
+	return found;
+}
+
 void
 dbos_container_hold(int32 container)
 {

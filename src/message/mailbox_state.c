@@ -208,16 +208,8 @@ uses_container(int32 container)
 		.nargs = 1,
 		.argtypes = {INT4OID},
 	};
-	Datum		value = Int32GetDatum(container);
-	DbosOwnerScope scope;
-	bool		uses;
 
-	if (!OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))))
-		return false;
-	dbos_owner_begin(&scope);
-	uses = dbos_plan_execute(&plan, &value, NULL, true, 1) > 0;
-	dbos_owner_end(&scope);
-	return uses;
+	return OidIsValid(get_relname_relid("mailbox", dbos_schema_oid(false))) && dbos_container_found(&plan, container);
 }
 
 void

@@ -337,14 +337,8 @@ uses_container(int32 container)
 		.nargs = 1,
 		.argtypes = {INT4OID},
 	};
-	Datum		value = Int32GetDatum(container);
-	DbosOwnerScope scope;
-	bool		uses;
 
-	dbos_owner_begin(&scope);
-	uses = dbos_plan_execute(&plan, &value, NULL, true, 1) > 0;
-	dbos_owner_end(&scope);
-	return uses;
+	return dbos_container_found(&plan, container);
 }
 
 /*

@@ -8,14 +8,12 @@ use warnings;
 use Digest::MD5 qw(md5 md5_hex);
 use FileTables;
 use IO::Handle;
-use IPC::Open3;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RandomKills;
 use Test::More;
-use Time::HiRes qw(time usleep);
 
-my $test = $$;
 my $kills = $ENV{DBOS_TORTURE} ? 1000 : 100;
 my $clients = 4;
 my $seed = $ENV{DBOS_SEED} || 42;
@@ -97,46 +95,8 @@ foreach my $directory ('', 'x/', 'x/y/')
 	}
 }
 
-# ---- a session that is lost now and then ----
-
-# Returns what sends a command, with all of its answers, and what connects again.
-sub session
-{
-	my ($name) = @_;
-	my ($in, $out, $psql);
-	my $count = 0;
-	open(my $errors, '>', "$folder/errors_$name") or die $!;
-	$SIG{PIPE} = 'IGNORE';
-	my $send = sub {
-		my ($sql) = @_;
-		my @lines;
-		$count++;
-		# A session that is terminated may say so as its answer, and go only then: it does not come to the second query.
-		print $in "$sql\nSELECT 'done $count';\n\\echo end $count\n" or return (0);
-		$in->flush or return (0);
-		while (my $line = <$out>)
-		{
-			chomp $line;
-			if ($line eq "end $count") { return (@lines && $lines[-1] eq "done $count" ? 1 : 0, @lines[ 0 .. $#lines - 1 ]); }
-			push @lines, $line;
-		}
-		return (0, @lines);
-	};
-	my $connect = sub {
-		while (1)
-		{
-			# A test that was killed has no END.
-			POSIX::_exit(1) if getppid() != $test;
-			if ($psql) { close($in); close($out); waitpid($psql, 0); }
-			$psql = open3($in, $out, '>&' . fileno($errors), 'psql', '-X', '-A', '-t', '-q', '-d',
-				$node->connstr('postgres') . " application_name=$name");
-			my ($all, @lines) = $send->('SELECT 1;');
-			return if $all && "@lines" eq '1';
-			usleep(50_000);
-		}
-	};
-	return ($send, $connect);
-}
+my $killed = RandomKills->new($node, $folder);
+sub ask { return $killed->ask(@_) }
 
 # ---- the ledger of a client: paths, with what is there; two names of a file share it ----
 
@@ -288,7 +248,7 @@ sub client
 {
 	my ($number) = @_;
 	my $client = "c$number";
-	my ($send, $connect) = session($client);
+	my ($send, $connect) = $killed->session($client, '-q');
 	open(my $log, '>', "$folder/$client") or die $!;
 	$log->autoflush(1);
 	srand($seed * 100 + $number);
@@ -383,72 +343,7 @@ sub client
 	print $log join(', ', map { "$_ $done{$_}" } sort keys %done), "\n";
 }
 
-my @children;
-sub begin
-{
-	my ($what, $number) = @_;
-	my $pid = fork() // die "fork: $!";
-	if ($pid == 0)
-	{
-		eval { $what->($number); 1 } or do { print STDERR $@; POSIX::_exit(1) };
-		POSIX::_exit(0);
-	}
-	push @children, $pid;
-	return $pid;
-}
-begin(\&client, $_) foreach 1 .. $clients;
-# Whatever ends this file ends its clients.
-END { my $code = $?; kill 'KILL', @children if @children; $? = $code; }
-
-# ---- the kills ----
-
-sub ask
-{
-	my ($sql) = @_;
-	foreach my $try (1 .. 600)
-	{
-		# psql may be gone before it has read what to do.
-		local $SIG{PIPE} = 'IGNORE';
-		my ($code, $output) = eval { $node->psql('postgres', $sql) };
-		return $output if defined $code && $code == 0;
-		usleep(50_000);
-	}
-	die "no answer to: $sql";
-}
-
-sub children_of
-{
-	my ($parent) = @_;
-	my @found;
-	foreach my $file (glob('/proc/[0-9]*/stat'))
-	{
-		open(my $stat, '<', $file) or next;
-		my $line = <$stat> // next;
-		push @found, $1 if $line =~ /^(\d+) \(.*\) \S $parent /;
-	}
-	return @found;
-}
-
-# The postmaster alone dies; a new one can start when the last of its children is gone.
-sub kill_postmaster
-{
-	my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	# Stopped first, so that it makes no child after they were counted.
-	kill 'STOP', $pid;
-	my @orphans = ($pid, children_of($pid));
-	$node->kill9;
-	foreach my $try (1 .. 1200)
-	{
-		@orphans = grep { -e "/proc/$_" } @orphans;
-		last unless @orphans;
-		# One of the server's own may wait for a latch of who was killed the moment before, for ever: the postmaster would have ended it.
-		kill 'QUIT', grep { (eval { slurp_file("/proc/$_/cmdline") } // 'dbos') !~ /dbos/ } @orphans if $try == 400;
-		usleep(50_000);
-	}
-	die "processes outlive their postmaster: @orphans" if @orphans;
-	$node->start;
-}
-
+my @clients = map { $killed->begin(\&client, $_) } 1 .. $clients;
 my $checks = 0;
 my $problems = '';
 sub check_tables
@@ -457,66 +352,29 @@ sub check_tables
 	$problems ||= ask('SELECT * FROM file_problems');
 }
 
-srand($seed);
-my %done;
-my $begun = time();
-for (my $number = 0; $number < $kills && $problems eq '';)
-{
-	usleep(int(rand(150_000)));
-	my $dice = rand();
-	if ($dice < 0.04)
-	{
-		kill_postmaster();
-		$done{'postmaster'}++;
-		$number++;
-		check_tables();
-		next;
-	}
-	if ($dice < 0.1)
-	{
-		my $way = $dice < 0.08 ? 'immediate' : 'fast';
-		# A postmaster that is told to stop while it recovers from a crash may wait for ever.
-		ask('SELECT 1');
-		$node->stop($way);
-		$node->start;
-		$done{"stop $way"}++;
-		$number++;
-		check_tables();
-		next;
-	}
-	my ($kind, $signal, $condition) =
-		$dice < 0.5  ? ('client', 'KILL', "application_name ~ '^c[0-9]'")
-	  : $dice < 0.9  ? ('client', 'TERM', "application_name ~ '^c[0-9]'")
-	  :                ('background', $dice < 0.96 ? 'KILL' : 'TERM', "backend_type ~ '^dbos|autovacuum worker'");
-	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE $condition ORDER BY random() LIMIT 1");
-	next unless $pid && kill $signal, $pid;
-	$done{"$kind $signal"}++;
-	$number++;
-	# Gone once the postmaster has taken notice.
-	foreach my $try (1 .. 2000)
-	{
-		last unless -e "/proc/$pid";
-		usleep(5_000);
-	}
-	check_tables() if $number % 5 == 0;
-}
-note(sprintf('%d kills in %.0f s: ', $kills, time() - $begun) . join(', ', map { "$_ $done{$_}" } sort keys %done));
+$killed->run(kills => $kills, seed => $seed, whom => [
+	[ 4,  'postmaster' ],
+	[ 4,  'stop immediate' ],
+	[ 2,  'stop fast' ],
+	[ 40, 'client', 'KILL', "application_name ~ '^c[0-9]'" ],
+	[ 40, 'client', 'TERM', "application_name ~ '^c[0-9]'" ],
+	[ 6,  'background', 'KILL', "backend_type ~ '^dbos|autovacuum worker'" ],
+	[ 4,  'background', 'TERM', "backend_type ~ '^dbos|autovacuum worker'" ] ],
+	after => sub {
+		my ($number, $whom) = @_;
+		check_tables() if $number % 5 == 0 || $whom =~ /^(postmaster|stop)/;
+		return $problems eq '';
+	});
 
 # ---- the sum ----
 
 append_to_file("$folder/stop", '');
-my $well = 0;
-foreach my $pid (splice @children)
-{
-	waitpid($pid, 0);
-	$well++ if $? == 0;
-}
-is($well, $clients, 'every client came to its end');
+is($killed->reap(@clients), $clients, 'every client came to its end');
 my %all;
 foreach my $number (1 .. $clients)
 {
 	# A client may be cut off; nothing that it asks for is refused.
-	is(join("\n", grep { /ERROR/ } split /\n/, slurp_file("$folder/errors_c$number")), '', "client $number was refused nothing");
+	is($killed->refused("c$number"), '', "client $number was refused nothing");
 	my $log = slurp_file("$folder/c$number");
 	is(join("\n", grep { /^wrong/ } split /\n/, $log), '', "client $number found what it had committed, and nothing else");
 	while ($log =~ /([a-z][a-z, ]*?) (\d+)(?:, |$)/mg) { $all{$1} += $2; }

@@ -11,6 +11,7 @@ use IPC::Run;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RandomKills;
 use Test::More;
 use Time::HiRes qw(usleep);
 
@@ -50,14 +51,15 @@ SELECT dbos.create_mailbox('looped'), dbos.create_mailbox('made_tasks'), dbos.cr
 SELECT dbos.on_message('made_tasks', 'public.enter', max_attempts => 1000, retry_delay => '1 ms');
 });
 
+my $killed = RandomKills->new($node, $folder);
+sub ask { return $killed->ask(@_) }
+
 # ---- what is sent, and who works on it ----
 
 # Runs psql again and again until it is told to stop; whatever kills it, or its server.
 sub again_and_again
 {
 	my ($name, $command) = @_;
-	my $pid = fork() // die "fork: $!";
-	return $pid if $pid;
 	for (my $count = 1; !-e "$folder/$name"; $count++)
 	{
 		POSIX::_exit(1) if getppid() != $test;
@@ -69,7 +71,6 @@ sub again_and_again
 		waitpid($psql, 0);
 		usleep(20_000) if $? != 0;
 	}
-	POSIX::_exit(0);
 }
 
 sub send_tokens
@@ -81,24 +82,8 @@ sub send_tokens
 		SELECT dbos.send(CASE WHEN hashtext(token) % 2 = 0 THEN 'looped' ELSE 'made_tasks' END, jsonb_build_array(token)$delay) FROM s";
 }
 
-my @children;
-push @children, again_and_again("senders", sub { send_tokens(1, @_) }), again_and_again("senders", sub { send_tokens(2, @_) });
-push @children, map { again_and_again("loops", sub { "CALL dbos.receive_loop('looped', 'public.enter')" }) } 1 .. 2;
-END { my $code = $?; kill 'KILL', @children if @children; $? = $code; }
-
-# The server as it answers again after a crash.
-sub ask
-{
-	my ($sql) = @_;
-	foreach my $try (1 .. 1200)
-	{
-		local $SIG{PIPE} = 'IGNORE';
-		my ($code, $output) = eval { $node->psql('postgres', $sql) };
-		return $output if defined $code && $code == 0;
-		usleep(50_000);
-	}
-	die "no answer to: $sql";
-}
+my @sending = map { my $number = $_; $killed->begin(\&again_and_again, 'senders', sub { send_tokens($number, @_) }) } 1 .. 2;
+my @loops = map { $killed->begin(\&again_and_again, 'loops', sub { "CALL dbos.receive_loop('looped', 'public.enter')" }) } 1 .. 2;
 
 sub until_true
 {
@@ -113,35 +98,21 @@ sub until_true
 
 # ---- the kills ----
 
-srand($seed);
-my %done;
-for (my $number = 0; $number < $kills;)
-{
-	usleep(int(rand(200_000)));
-	my ($kind, $condition) = @{ ([ 'loop', "application_name = 'loops'" ], [ 'sender', "application_name = 'senders'" ],
-			[ 'scheduler', "backend_type = 'dbos scheduler'" ], [ 'executor', "backend_type = 'dbos executor'" ])[int(rand(4))] };
-	my $signal = rand() < 0.5 ? 'KILL' : 'TERM';
-	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE $condition ORDER BY random() LIMIT 1");
-	next unless $pid && kill $signal, $pid;
-	$done{"$kind $signal"}++;
-	$number++;
-	foreach my $try (1 .. 2000)
-	{
-		last unless -e "/proc/$pid";
-		usleep(5_000);
-	}
-}
-note(join(', ', map { "$_ $done{$_}" } sort keys %done));
+$killed->run(kills => $kills, seed => $seed, pause => 200_000, whom => [ map { [ 1, $_->[0], 'KILL', $_->[1] ], [ 1, $_->[0], 'TERM', $_->[1] ] } (
+	[ 'loop', "application_name = 'loops'" ],
+	[ 'sender', "application_name = 'senders'" ],
+	[ 'scheduler', "backend_type = 'dbos scheduler'" ],
+	[ 'executor', "backend_type = 'dbos executor'" ]) ]);
 
 append_to_file("$folder/senders", '');
-waitpid($_, 0) foreach splice @children, 0, 2;
+$killed->reap(@sending);
 until_true("SELECT (SELECT count(*) FROM looped) + (SELECT count(*) FROM made_tasks) + (SELECT count(*) FROM dbos.task) = 0",
 	'every message is received, and every task ends')
   or diag(ask('SELECT (SELECT count(*) FROM looped), (SELECT count(*) FROM made_tasks), (SELECT count(*) FROM dbos.task)'));
 # A loop that is told to end ends at once, wherever it waits.
 append_to_file("$folder/loops", '');
 ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'loops'");
-waitpid($_, 0) foreach splice @children;
+$killed->reap(@loops);
 
 note(ask("SELECT how || ' ' || count(*) FROM ledger GROUP BY how ORDER BY how"));
 is(ask('SELECT count(*) FROM (SELECT token FROM sent EXCEPT ALL SELECT token FROM ledger) t'), '0', 'no message is lost');

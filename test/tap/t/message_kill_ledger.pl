@@ -7,14 +7,12 @@
 use strict;
 use warnings;
 use IO::Handle;
-use IPC::Open3;
-use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RandomKills;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(usleep);
 
-my $test = $$;
 my $kills = $ENV{DBOS_TORTURE} ? 1000 : 100;
 my ($senders, $receivers) = (2, 3);
 my $seed = $ENV{DBOS_SEED} || 42;
@@ -48,51 +46,16 @@ EXCEPTION WHEN raise_exception THEN
 END $$;
 });
 
-# ---- a session that is lost now and then ----
+my $killed = RandomKills->new($node, $folder);
+sub ask { return $killed->ask(@_) }
 
-# Returns what sends a command, with all of its answers, and what connects again.
-sub session
-{
-	my ($name) = @_;
-	my ($in, $out, $psql);
-	my $count = 0;
-	open(my $errors, '>', "$folder/errors_$name") or die $!;
-	$SIG{PIPE} = 'IGNORE';
-	my $send = sub {
-		my ($sql) = @_;
-		my @lines;
-		$count++;
-		print $in "$sql\n\\echo end $count\n" or return (0);
-		$in->flush or return (0);
-		while (my $line = <$out>)
-		{
-			chomp $line;
-			return (1, @lines) if $line eq "end $count";
-			push @lines, $line;
-		}
-		return (0, @lines);
-	};
-	my $connect = sub {
-		while (1)
-		{
-			# A test that was killed has no END.
-			POSIX::_exit(1) if getppid() != $test;
-			if ($psql) { close($in); close($out); waitpid($psql, 0); }
-			$psql = open3($in, $out, '>&' . fileno($errors), 'psql', '-X', '-A', '-t', '-q', '-F', ' ', '-d',
-				$node->connstr('postgres') . " application_name=$name");
-			my ($all, @lines) = $send->('SELECT 1;');
-			return if $all && "@lines" eq '1';
-			usleep(50_000);
-		}
-	};
-	return ($send, $connect);
-}
+# ---- the clients ----
 
 # Its file gets a line for each token: "committed TOKEN ID", "rolled TOKEN" or "unknown TOKEN".
 sub sender
 {
 	my ($number) = @_;
-	my ($send, $connect) = session("sender$number");
+	my ($send, $connect) = $killed->session("sender$number", '-q', '-F', ' ');
 	open(my $log, '>', "$folder/sender$number") or die $!;
 	$log->autoflush(1);
 	srand($seed * 100 + $number);
@@ -143,7 +106,7 @@ sub sender
 			$sql = join("\n", map { "INSERT INTO mark VALUES ('$_');\nSELECT dbos.send('$mailbox', '\"$_\"');" } @tokens)
 			  . "\nSAVEPOINT s;\nSELECT 'back', dbos.send('$mailbox', '\"$token.back\"');\nROLLBACK TO s;";
 			print $log "rolled $token.back\n";
-			$sql = "BEGIN;\n$sql\n" . ($rollback ? 'ROLLBACK;' : 'COMMIT;') . "\nSELECT 'done';";
+			$sql = "BEGIN;\n$sql\n" . ($rollback ? 'ROLLBACK;' : 'COMMIT;');
 		}
 		my ($all, @lines) = $send->($sql);
 		while ($key && !$all)
@@ -167,7 +130,7 @@ sub sender
 sub receiver
 {
 	my ($number) = @_;
-	my ($send, $connect) = session("receiver$number");
+	my ($send, $connect) = $killed->session("receiver$number", '-q', '-F', ' ');
 	srand($seed * 1000 + $number);
 	$connect->();
 	while (!-e "$folder/stop_receiving")
@@ -219,137 +182,29 @@ sub receiver
 	}
 }
 
-my @children;
-sub begin
-{
-	my ($what, $number) = @_;
-	my $pid = fork() // die "fork: $!";
-	if ($pid == 0)
-	{
-		eval { $what->($number); 1 } or do { print STDERR $@; POSIX::_exit(1) };
-		POSIX::_exit(0);
-	}
-	push @children, $pid;
-	return $pid;
-}
-my @sending = map { begin(\&sender, $_) } 1 .. $senders;
-my @receiving = map { begin(\&receiver, $_) } 1 .. $receivers;
-# Whatever ends this file ends its clients.
-END { my $code = $?; kill 'KILL', @children if @children; $? = $code; }
-
-# ---- the kills ----
-
-sub ask
-{
-	my ($sql) = @_;
-	foreach my $try (1 .. 600)
-	{
-		# psql may be gone before it has read what to do.
-		local $SIG{PIPE} = 'IGNORE';
-		my ($code, $output) = eval { $node->psql('postgres', $sql) };
-		return $output if defined $code && $code == 0;
-		usleep(50_000);
-	}
-	die "no answer to: $sql";
-}
-
-sub children_of
-{
-	my ($parent) = @_;
-	my @found;
-	foreach my $file (glob('/proc/[0-9]*/stat'))
-	{
-		open(my $stat, '<', $file) or next;
-		my $line = <$stat> // next;
-		push @found, $1 if $line =~ /^(\d+) \(.*\) \S $parent /;
-	}
-	return @found;
-}
-
-# The postmaster alone dies; a new one can start when the last of its children is gone.
-sub kill_postmaster
-{
-	my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	# Stopped first, so that it makes no child after they were counted.
-	kill 'STOP', $pid;
-	my @orphans = ($pid, children_of($pid));
-	$node->kill9;
-	foreach my $try (1 .. 1200)
-	{
-		@orphans = grep { -e "/proc/$_" } @orphans;
-		last unless @orphans;
-		# One of the server's own may wait for a latch of who was killed the moment before, for ever: the postmaster would have ended it.
-		kill 'QUIT', grep { (eval { slurp_file("/proc/$_/cmdline") } // 'dbos') !~ /dbos/ } @orphans if $try == 400;
-		usleep(50_000);
-	}
-	die "processes outlive their postmaster: @orphans" if @orphans;
-	$node->start;
-}
-
-srand($seed);
-my %done;
-my $begun = time();
-for (my $number = 0; $number < $kills;)
-{
-	usleep(int(rand(150_000)));
-	my $dice = rand();
-	if ($dice < 0.04)
-	{
-		kill_postmaster();
-		$done{'postmaster'}++;
-		$number++;
-		next;
-	}
-	if ($dice < 0.1)
-	{
-		my $way = $dice < 0.08 ? 'immediate' : 'fast';
-		# A postmaster that is told to stop while it recovers from a crash may wait for ever.
-		ask('SELECT 1');
-		$node->stop($way);
-		$node->start;
-		$done{"stop $way"}++;
-		$number++;
-		next;
-	}
-	my ($kind, $signal, $condition) =
-		$dice < 0.3  ? ('receiver', 'KILL', "application_name LIKE 'receiver%'")
-	  : $dice < 0.6  ? ('receiver', 'TERM', "application_name LIKE 'receiver%'")
-	  : $dice < 0.7  ? ('sender',   'KILL', "application_name LIKE 'sender%'")
-	  : $dice < 0.85 ? ('sender',   'TERM', "application_name LIKE 'sender%'")
-	  :                ('scheduler', $dice < 0.9 ? 'KILL' : 'TERM', "backend_type = 'dbos scheduler'");
-	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE $condition ORDER BY random() LIMIT 1");
-	next unless $pid && kill $signal, $pid;
-	$done{"$kind $signal"}++;
-	$number++;
-	# Gone once the postmaster has taken notice.
-	foreach my $try (1 .. 2000)
-	{
-		last unless -e "/proc/$pid";
-		usleep(5_000);
-	}
-}
-note(sprintf('%d kills in %.0f s: ', $kills, time() - $begun) . join(', ', map { "$_ $done{$_}" } sort keys %done));
+my @sending = map { $killed->begin(\&sender, $_) } 1 .. $senders;
+my @receiving = map { $killed->begin(\&receiver, $_) } 1 .. $receivers;
+$killed->run(kills => $kills, seed => $seed, whom => [
+	[ 4,  'postmaster' ],
+	[ 4,  'stop immediate' ],
+	[ 2,  'stop fast' ],
+	[ 20, 'receiver', 'KILL', "application_name LIKE 'receiver%'" ],
+	[ 30, 'receiver', 'TERM', "application_name LIKE 'receiver%'" ],
+	[ 10, 'sender', 'KILL', "application_name LIKE 'sender%'" ],
+	[ 15, 'sender', 'TERM', "application_name LIKE 'sender%'" ],
+	[ 5,  'scheduler', 'KILL', "backend_type = 'dbos scheduler'" ],
+	[ 10, 'scheduler', 'TERM', "backend_type = 'dbos scheduler'" ] ]);
 
 # ---- the sum ----
 
-my $well = 0;
-sub reap
-{
-	my ($flag, @pids) = @_;
-	append_to_file("$folder/$flag", '');
-	foreach my $pid (@pids)
-	{
-		waitpid($pid, 0);
-		$well++ if $? == 0;
-		@children = grep { $_ != $pid } @children;
-	}
-}
-reap('stop_sending', @sending);
+append_to_file("$folder/stop_sending", '');
+my $well = $killed->reap(@sending);
 ask('SELECT 1');
 # The receivers do it, and nobody else: what they would never be given stays.
 ok($node->poll_query_until('postgres', 'SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM counted) = 0'), 'every message is received')
   or diag(ask(q{SELECT 'plain', * FROM dbos.mailbox_state('plain') UNION ALL SELECT 'counted', * FROM dbos.mailbox_state('counted')}));
-reap('stop_receiving', @receiving);
+append_to_file("$folder/stop_receiving", '');
+$well += $killed->reap(@receiving);
 is($well, $senders + $receivers, 'every client came to its end');
 
 my (%committed, %rolled, %unknown);
@@ -366,8 +221,7 @@ foreach my $number (1 .. $senders)
 foreach my $name ((map { "sender$_" } 1 .. $senders), (map { "receiver$_" } 1 .. $receivers))
 {
 	# A client may be cut off; nothing that it asks for is refused.
-	my $refused = join("\n", grep { /ERROR/ } split /\n/, slurp_file("$folder/errors_$name"));
-	is($refused, '', "$name was refused nothing");
+	is($killed->refused($name), '', "$name was refused nothing");
 }
 my (%times, %how);
 foreach my $line (split /\n/, ask('SELECT token, how FROM ledger'))

@@ -8,14 +8,12 @@
 use strict;
 use warnings;
 use IO::Handle;
-use IPC::Open3;
-use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RandomKills;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(usleep);
 
-my $test = $$;
 my $kills = $ENV{DBOS_TORTURE} ? 1000 : 100;
 my $clients = 3;
 my $seed = $ENV{DBOS_SEED} || 42;
@@ -71,6 +69,9 @@ BEGIN
 END $$;
 });
 
+my $killed = RandomKills->new($node, $folder);
+sub ask { return $killed->ask(@_) }
+
 # ---- a client ----
 
 # Submits until it is told to stop.  Its file gets a line for each token:
@@ -79,42 +80,10 @@ END $$;
 sub client
 {
 	my ($number) = @_;
-	my ($in, $out, $psql);
-	my $count = 0;
+	my ($send, $connect) = $killed->session("client$number", '-F', ' ');
 	open(my $log, '>', "$folder/client$number") or die $!;
 	$log->autoflush(1);
-	open(my $errors, '>', "$folder/errors$number") or die $!;
-	local $SIG{PIPE} = 'IGNORE';
 	srand($seed * 100 + $number);
-
-	# The lines that the server answered, and whether all of them came.
-	my $send = sub {
-		my ($sql) = @_;
-		my @lines;
-		$count++;
-		print $in "$sql\n\\echo end $count\n" or return (0);
-		$in->flush or return (0);
-		while (my $line = <$out>)
-		{
-			chomp $line;
-			return (1, @lines) if $line eq "end $count";
-			push @lines, $line;
-		}
-		return (0, @lines);
-	};
-	my $connect = sub {
-		while (1)
-		{
-			# A test that was killed has no END.
-			POSIX::_exit(1) if getppid() != $test;
-			if ($psql) { close($in); close($out); waitpid($psql, 0); }
-			$psql = open3($in, $out, '>&' . fileno($errors), 'psql', '-X', '-A', '-t', '-F', ' ', '-d',
-				$node->connstr('postgres') . " application_name=client$number");
-			my ($all, @lines) = $send->('SELECT 1;');
-			return if $all && "@lines" eq '1';
-			usleep(50_000);
-		}
-	};
 
 	$connect->();
 	for (my $step = 1; !-e "$folder/stop"; $step++)
@@ -211,126 +180,24 @@ sub client
 		}
 		$connect->() unless $all;
 	}
-	close($in);
-	waitpid($psql, 0);
 }
 
-my @children;
-foreach my $number (1 .. $clients)
-{
-	my $pid = fork() // die "fork: $!";
-	if ($pid == 0)
-	{
-		eval { client($number); 1 } or do { print STDERR $@; POSIX::_exit(1) };
-		POSIX::_exit(0);
-	}
-	push @children, $pid;
-}
-# Whatever ends this file ends its clients.
-END { my $code = $?; kill 'KILL', @children if @children; $? = $code; }
-
-# ---- the kills ----
-
-# The server as it answers again after a crash; the postmaster restarts its processes.
-sub ask
-{
-	my ($sql) = @_;
-	foreach my $try (1 .. 600)
-	{
-		# psql may be gone before it has read what to do.
-		local $SIG{PIPE} = 'IGNORE';
-		my ($code, $output) = eval { $node->psql('postgres', $sql) };
-		return $output if defined $code && $code == 0;
-		usleep(50_000);
-	}
-	die "no answer to: $sql";
-}
-
-sub children_of
-{
-	my ($parent) = @_;
-	my @found;
-	foreach my $file (glob('/proc/[0-9]*/stat'))
-	{
-		open(my $stat, '<', $file) or next;
-		my $line = <$stat> // next;
-		push @found, $1 if $line =~ /^(\d+) \(.*\) \S $parent /;
-	}
-	return @found;
-}
-
-# The postmaster alone dies; a new one can start when the last of its children is gone.
-sub kill_postmaster
-{
-	my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	# Stopped first, so that it makes no child after they were counted.
-	kill 'STOP', $pid;
-	my @orphans = ($pid, children_of($pid));
-	$node->kill9;
-	foreach my $try (1 .. 1200)
-	{
-		@orphans = grep { -e "/proc/$_" } @orphans;
-		last unless @orphans;
-		# One of the server's own may wait for a latch of who was killed the moment before, for ever: the postmaster would have ended it.
-		kill 'QUIT', grep { (eval { slurp_file("/proc/$_/cmdline") } // 'dbos') !~ /dbos/ } @orphans if $try == 400;
-		usleep(50_000);
-	}
-	die "processes outlive their postmaster: @orphans" if @orphans;
-	$node->start;
-}
-
-srand($seed);
-my %done;
-my $begun = time();
-while ((my $number = eval { my $sum = 0; $sum += $_ foreach values %done; $sum }) < $kills)
-{
-	usleep(int(rand(150_000)));
-	my $dice = rand();
-	if ($dice < 0.04)
-	{
-		kill_postmaster();
-		$done{'postmaster'}++;
-		next;
-	}
-	if ($dice < 0.1)
-	{
-		my $way = $dice < 0.08 ? 'immediate' : 'fast';
-		# A postmaster that is told to stop while it recovers from a crash may wait for ever.
-		ask('SELECT 1');
-		$node->stop($way);
-		$node->start;
-		$done{"stop $way"}++;
-		next;
-	}
-	my ($kind, $signal, $condition) =
-		$dice < 0.38 ? ('executor', 'KILL', "backend_type = 'dbos executor'")
-	  : $dice < 0.60 ? ('executor', 'TERM', "backend_type = 'dbos executor'")
-	  : $dice < 0.70 ? ('scheduler', 'KILL', "backend_type = 'dbos scheduler'")
-	  : $dice < 0.80 ? ('scheduler', 'TERM', "backend_type = 'dbos scheduler'")
-	  : $dice < 0.88 ? ('launcher', 'KILL', "backend_type = 'dbos launcher'")
-	  :                ('client', 'KILL', "application_name LIKE 'client%'");
-	my $pid = ask("SELECT pid FROM pg_stat_activity WHERE $condition ORDER BY random() LIMIT 1");
-	next unless $pid && kill $signal, $pid;
-	$done{ $signal eq 'TERM' ? "$kind terminated" : $kind }++;
-	# Gone once the postmaster has taken notice.
-	foreach my $try (1 .. 2000)
-	{
-		last unless -e "/proc/$pid";
-		usleep(5_000);
-	}
-}
-note(sprintf('%d kills in %.0f s: ', $kills, time() - $begun) . join(', ', map { "$_ $done{$_}" } sort keys %done));
+my @clients = map { $killed->begin(\&client, $_) } 1 .. $clients;
+$killed->run(kills => $kills, seed => $seed, whom => [
+	[ 4,  'postmaster' ],
+	[ 4,  'stop immediate' ],
+	[ 2,  'stop fast' ],
+	[ 28, 'executor', 'KILL', "backend_type = 'dbos executor'" ],
+	[ 22, 'executor', 'TERM', "backend_type = 'dbos executor'" ],
+	[ 10, 'scheduler', 'KILL', "backend_type = 'dbos scheduler'" ],
+	[ 10, 'scheduler', 'TERM', "backend_type = 'dbos scheduler'" ],
+	[ 8,  'launcher', 'KILL', "backend_type = 'dbos launcher'" ],
+	[ 12, 'client', 'KILL', "application_name LIKE 'client%'" ] ]);
 
 # ---- the sum ----
 
 append_to_file("$folder/stop", '');
-my $well = 0;
-foreach my $pid (splice @children)
-{
-	waitpid($pid, 0);
-	$well++ if $? == 0;
-}
-is($well, $clients, 'every client came to its end');
+is($killed->reap(@clients), $clients, 'every client came to its end');
 ask('SELECT 1');
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM dbos.task'), 'every task ends')
   or diag(ask('SELECT state, wait_reason, count(*) FROM dbos.tasks GROUP BY 1, 2'));
@@ -351,8 +218,7 @@ foreach my $number (1 .. $clients)
 		else { $unknown{$token} = 1; }
 	}
 	# A client may be cut off; nothing that it asks for is refused.
-	my $refused = join("\n", grep { /ERROR/ } split /\n/, slurp_file("$folder/errors$number"));
-	is($refused, '', "client $number was refused nothing");
+	is($killed->refused("client$number"), '', "client $number was refused nothing");
 }
 my (%task_of, %token_of, @twice);
 foreach my $line (split /\n/, ask('SELECT token, task FROM ledger'))
