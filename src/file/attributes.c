@@ -25,6 +25,7 @@
 
 #include "attributes.h"
 #include "names.h"
+#include "usage.h"
 
 PG_FUNCTION_INFO_V1(dbos_chmod_sql);
 PG_FUNCTION_INFO_V1(dbos_chmod_text_sql);

@@ -13,6 +13,7 @@
 #include "utils/snapmgr.h"
 
 #include "names.h"
+#include "usage.h"
 
 PG_FUNCTION_INFO_V1(dbos_write_file);
 PG_FUNCTION_INFO_V1(dbos_write_at);

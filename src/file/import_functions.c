@@ -14,6 +14,7 @@
 
 #include "import.h"
 #include "names.h"
+#include "usage.h"
 
 PG_FUNCTION_INFO_V1(dbos_import_file);
 PG_FUNCTION_INFO_V1(dbos_import_tree);

@@ -1,6 +1,6 @@
 /*
  * names.c
- *	  Files are made, named, renamed and removed.
+ *	  Files are made, named and removed; rename.c renames them.
  *
  * Each operation finds its paths by a snapshot of its own and changes rows that it has read. When
  * one turns out to be changed by somebody else it begins again: until its first change
@@ -8,8 +8,7 @@
  *
  * Nobody locks a directory.  A name is one row, and unique; who removes a directory deletes
  * its inode first and then looks whether there is a name in it, also one that is not committed; who makes
- * a name looks afterwards whether the directory is still there.  Only moves of a directory from
- * one to another go one after the other, so that no directory comes to lie inside itself.
+ * a name looks afterwards whether the directory is still there.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -17,12 +16,11 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 
 #include "names.h"
 #include "open_file.h"
+#include "usage.h"
 
 /* ---- new names ---- */
 
@@ -45,124 +43,6 @@ void
 dbos_name_was_new(DbosNewNames *names, bool new)
 {
 	names->in_a_row = new ? Min(names->in_a_row + 1, NAMES_NEW) : 0;
-}
-
-/* ---- usage ---- */
-
-/* That the directory has a name of the inode more, or less. */
-void
-dbos_usage_charge_name(int64 directory, const DbosInode *inode, int sign)
-{
-	bool		is_directory = S_ISDIR(inode->mode);
-	DbosUsage	usage = {
-		.directory = directory, .owner = inode->owner, .names = is_directory ? 0 : sign, .directories = is_directory ? sign : 0,
-		.bytes = is_directory ? 0 : sign * inode->size, .modified = dbos_file_now()
-	};
-
-	dbos_usage_add(&usage);
-}
-
-/* That the inode itself has come to be or is gone; the directory is the one of its first or last name. */
-static void
-charge_inode(int64 directory, const DbosInode *inode, int sign)
-{
-	DbosUsage	usage = {.directory = directory, .owner = inode->owner, .files = sign, .file_bytes = sign * inode->size};
-
-	if (!S_ISDIR(inode->mode))
-		dbos_usage_add(&usage);
-}
-
-/*
- * A transaction with one snapshot shows a file where it was when that was taken.  Moved since then it would grow
- * in one directory and be counted in another; link count and so number of names are those of its row, which did not change.
- */
-static void
-check_not_moved(const DbosInode *inode)
-{
-	DbosEntryScan scan;
-	DbosEntryScan scan_now;
-	DbosEntry	entry;
-	DbosEntry	entry_now;
-
-	dbos_parents_scan_begin(&scan, inode->number, dbos_view_begin(), FOREVER);
-	PushActiveSnapshot(GetLatestSnapshot());
-	dbos_parents_scan_begin(&scan_now, inode->number, GetActiveSnapshot(), FOREVER);
-	while (dbos_entry_scan_next(&scan, &entry) && dbos_entry_scan_next(&scan_now, &entry_now))
-		if (entry.parent != entry_now.parent)
-			dbos_conflict();
-	dbos_entry_scan_end(&scan_now);
-	PopActiveSnapshot();
-	dbos_entry_scan_end(&scan);
-	dbos_view_end();
-}
-
-/*
- * That the file, whose row this transaction has locked, has grown by that many bytes: in each directory
- * that has a name of it.  Who renames a file into another directory locks its row, so the newest
- * snapshot knows where it is.
- */
-void
-dbos_usage_charge(const DbosInode *inode, int64 bytes)
-{
-	DbosEntryScan scan;
-	DbosEntry	entry;
-	int64		file_bytes = bytes;
-
-	if (bytes == 0)
-		return;
-	if (IsolationUsesXactSnapshot())
-		check_not_moved(inode);
-	PushActiveSnapshot(GetLatestSnapshot());
-	dbos_parents_scan_begin(&scan, inode->number, GetActiveSnapshot(), FOREVER);
-	while (dbos_entry_scan_next(&scan, &entry))
-	{
-		DbosUsage	usage = {.directory = entry.parent, .owner = inode->owner, .bytes = bytes, .file_bytes = file_bytes};
-
-		dbos_usage_add(&usage);
-		file_bytes = 0;
-	}
-	dbos_entry_scan_end(&scan);
-	PopActiveSnapshot();
-	/* Without a name it is its owner's all the same. */
-	if (file_bytes != 0)
-	{
-		DbosUsage	usage = {.directory = DBOS_ROOT_INODE, .owner = inode->owner, .file_bytes = file_bytes};
-
-		dbos_usage_add(&usage);
-	}
-}
-
-static void
-charge_owner(int64 directory, const DbosInode *inode, Oid owner, int sign, bool first)
-{
-	bool		is_directory = S_ISDIR(inode->mode);
-	DbosUsage	usage = {
-		.directory = directory, .owner = owner, .names = is_directory ? 0 : sign, .directories = is_directory ? sign : 0,
-		.bytes = is_directory ? 0 : sign * inode->size, .files = first && !is_directory ? sign : 0,
-		.file_bytes = first && !is_directory ? sign * inode->size : 0
-	};
-
-	dbos_usage_add(&usage);
-}
-
-/* That the file or directory, whose row this transaction has changed, is the owner's now and was another's. */
-void
-dbos_usage_hand_over(const DbosInode *inode, Oid from)
-{
-	DbosEntryScan scan;
-	DbosEntry	entry;
-	bool		first = true;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	dbos_parents_scan_begin(&scan, inode->number, GetActiveSnapshot(), FOREVER);
-	while (dbos_entry_scan_next(&scan, &entry))
-	{
-		charge_owner(entry.parent, inode, from, -1, first);
-		charge_owner(entry.parent, inode, inode->owner, 1, first);
-		first = false;
-	}
-	dbos_entry_scan_end(&scan);
-	PopActiveSnapshot();
 }
 
 /* ---- making ---- */
@@ -190,16 +70,16 @@ dbos_node_begin(DbosInode *inode, const DbosInode *directory, int32 mode)
 }
 
 /* In a snapshot that does not have what was done to the directory, or the directory itself, the name would be lost. */
-static void
-check_directory_epoch(const DbosPath *path)
+void
+dbos_directory_demand_epoch(const DbosPath *path)
 {
 	if (path->directory.born > dbos_epoch())
 		dbos_epoch_passed();
 }
 
 /* Until who has the name, or is about to make it, has committed or rolled back. */
-static void
-await_name(const DbosPath *path)
+void
+dbos_name_await(const DbosPath *path)
 {
 	dbos_changed();
 	if (dbos_entry_await(path->directory.number, path->name))
@@ -213,18 +93,18 @@ enter(DbosPath *path, const DbosInode *inode)
 	path->entry = (DbosEntry) {
 		.parent = path->directory.number, .child = inode->number, .kind = (inode->mode & S_IFMT) >> 12, .name = path->name
 	};
-	check_directory_epoch(path);
+	dbos_directory_demand_epoch(path);
 	if (dbos_entry_insert(&path->entry))
 		return true;
 	if (path->unknown)
 		dbos_changed();
 	else
-		await_name(path);
+		dbos_name_await(path);
 	return false;
 }
 
-static void
-check_directory_remains(DbosPath *path)
+void
+dbos_directory_demand_remains(DbosPath *path)
 {
 	/* Who has made a name in it asks. */
 	if (dbos_directory_remains(path->directory.number))
@@ -263,9 +143,9 @@ dbos_node_make(DbosPath *path, int32 mode, const DbosContent *content, Snapshot 
 	inode->died = empty.died;
 	if (content != NULL && inode->storage != STORAGE_INLINE && inode->storage != STORAGE_ADOPTED)
 		dbos_storage_of(inode)->write(inode, 0, 0, content->bytes, content->length, *snapshot);
-	check_directory_remains(path);
+	dbos_directory_demand_remains(path);
 	dbos_usage_charge_name(path->directory.number, inode, 1);
-	charge_inode(path->directory.number, inode, 1);
+	dbos_usage_charge_inode(path->directory.number, inode, 1);
 	path->found = true;
 	dbos_changed();
 	return true;
@@ -313,7 +193,7 @@ link_once(const DbosPlace *place, const DbosPlace *new_place, Snapshot *snapshot
 		dbos_place_find(new_place, FOLLOW_NOT_LAST, *snapshot, &to);
 		check_new(&to);
 	}
-	check_directory_remains(&to);
+	dbos_directory_demand_remains(&to);
 	dbos_usage_charge_name(to.directory.number, &from.inode, 1);
 	return true;
 }
@@ -372,7 +252,7 @@ dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot)
 void
 dbos_node_free(int64 directory, DbosInode *inode, Snapshot *snapshot)
 {
-	charge_inode(directory, inode, -1);
+	dbos_usage_charge_inode(directory, inode, -1);
 	dbos_xattrs_drop(inode, *snapshot);
 	if (inode->storage != STORAGE_INLINE && S_ISREG(inode->mode))
 	{
@@ -383,8 +263,8 @@ dbos_node_free(int64 directory, DbosInode *inode, Snapshot *snapshot)
 }
 
 /* Removes a directory, whose name is removed and which must be empty. */
-static void
-drop_directory(DbosPath *path, Snapshot *snapshot)
+void
+dbos_directory_drop(DbosPath *path, Snapshot *snapshot)
 {
 	while (!dbos_inode_delete(&path->inode, *snapshot))
 	{
@@ -469,7 +349,7 @@ dbos_node_rmdir(DbosPath *path, Snapshot *snapshot)
 		dbos_conflict();
 		return false;
 	}
-	drop_directory(path, snapshot);
+	dbos_directory_drop(path, snapshot);
 	return true;
 }
 
@@ -489,238 +369,6 @@ dbos_file_rmdir(const DbosPlace *place)
 
 	while (!rmdir_once(place, &snapshot))
 		snapshot = dbos_view_renew();
-	dbos_view_end();
-	dbos_changed();
-}
-
-/* ---- renaming ---- */
-
-static DbosNewNames renamed_to;
-
-/* Held to the end of the transaction by who moves a directory into another. */
-static void
-lock_tree(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, dbos_relation_oid("directory_entry"), 0, 1);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
-/* Whether the directory is the other, or lies in it. */
-static bool
-lies_in(int64 directory, int64 other, Snapshot snapshot)
-{
-	bool		found = false;
-
-	while (!found)
-	{
-		DbosEntryScan scan;
-		DbosEntry	entry;
-		bool		more;
-
-		if (directory == other)
-		{
-			found = true;
-			break;
-		}
-		dbos_parents_scan_begin(&scan, directory, snapshot, FOREVER);
-		more = dbos_entry_scan_next(&scan, &entry);
-		dbos_entry_scan_end(&scan);
-		if (!more)
-			break;
-		directory = entry.parent;
-		CHECK_FOR_INTERRUPTS();
-	}
-	return found;
-}
-
-/*
- * The same by what is committed now, for who has locked the tree.  In a transaction with one snapshot that must show no
- * ring either, where it shows a directory in the one that it has left since then.
- */
-static bool
-lies_in_now(int64 directory, int64 other, Snapshot snapshot)
-{
-	bool		lies;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	lies = lies_in(directory, other, GetActiveSnapshot());
-	PopActiveSnapshot();
-	if (IsolationUsesXactSnapshot() && lies_in(directory, other, snapshot) != lies)
-		dbos_conflict();
-	return lies;
-}
-
-static void
-check_rename(const DbosPath *from, const DbosPath *to, Snapshot snapshot)
-{
-	if (from->name.length == 0 || to->name.length == 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("cannot rename \"%s\" to \"%s\"", text_to_cstring(from->given), text_to_cstring(to->given)),
-				errdetail("Neither the root nor what a dot names can be renamed or replaced."));
-	dbos_directory_demand_change(&from->directory, &from->inode, from->given);
-	dbos_directory_demand_change(&to->directory, to->found ? &to->inode : NULL, to->given);
-	if (to->must_be_directory && !S_ISDIR(from->inode.mode))
-		dbos_not_a_directory(to->given);
-	if (S_ISDIR(from->inode.mode) && from->directory.number != to->directory.number)
-	{
-		/* What .. is in it changes. */
-		dbos_file_demand(&from->inode, MAY_WRITE, from->given);
-		if (lies_in_now(to->directory.number, from->inode.number, snapshot))
-			ereport(ERROR,
-					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("cannot move directory \"%s\" into itself", text_to_cstring(from->given)));
-	}
-	if (!to->found)
-		return;
-	if (S_ISDIR(to->inode.mode) && !S_ISDIR(from->inode.mode))
-		dbos_is_a_directory(to->given);
-	if (!S_ISDIR(to->inode.mode) && S_ISDIR(from->inode.mode))
-		dbos_not_a_directory(to->given);
-	if (S_ISDIR(to->inode.mode) && dbos_directory_used(to->inode.number))
-		dbos_not_empty(to->given);
-}
-
-/* The name that is replaced. */
-static bool
-drop_replaced(DbosPath *to, Snapshot *snapshot)
-{
-	if (!dbos_entry_delete(&to->entry, *snapshot))
-		return false;
-	if (!S_ISDIR(to->inode.mode))
-		dbos_name_drop(to->directory.number, to->inode.number, snapshot);
-	else
-		drop_directory(to, snapshot);
-	dbos_changed();
-	*snapshot = dbos_view_renew();
-	return true;
-}
-
-/* What of the inode that is renamed is looked at: most of what is renamed where it is needs no more than its name. */
-static void
-complete_inode(DbosPath *from, bool moves, Snapshot snapshot)
-{
-	if (from->name.length > 0 && !moves && !S_ISDIR(from->inode.mode) && (from->directory.mode & S_ISVTX) == 0)
-		return;
-	if (from->name.length > 0 && !dbos_inode_read(from->entry.child, snapshot, FOREVER, &from->inode))
-		dbos_no_such_file(from->given);
-}
-
-static bool
-same_name(const DbosPath *one, const DbosPath *other)
-{
-	return one->directory.number == other->directory.number && one->name.length == other->name.length &&
-		memcmp(one->name.bytes, other->name.bytes, one->name.length) == 0;
-}
-
-/* The new name; likely_new: it is not looked for where the index can tell. */
-static void
-find_new_name(const DbosPlace *place, const DbosPath *from, bool likely_new, Snapshot snapshot, DbosPath *to)
-{
-	if (likely_new && place->path != NULL)
-	{
-		dbos_path_find_directory(place->path, snapshot, to);
-		if (to->unknown && !same_name(from, to))
-			return;
-	}
-	dbos_place_find(place, FOLLOW_NOT_LAST, snapshot, to);
-}
-
-static void
-charge_rename(const DbosPath *from, const DbosPath *to)
-{
-	if (from->directory.number != to->directory.number)
-	{
-		dbos_usage_charge_name(from->directory.number, &from->inode, -1);
-		dbos_usage_charge_name(to->directory.number, &from->inode, 1);
-	}
-	else
-	{
-		/* It has what it had; but it was changed. */
-		DbosUsage	usage = {.directory = to->directory.number, .owner = to->directory.owner, .modified = dbos_file_now()};
-
-		dbos_usage_add(&usage);
-	}
-}
-
-static bool
-rename_once(const DbosPlace *place, const DbosPlace *new_place, int flags, bool likely_new, Snapshot *snapshot)
-{
-	DbosPath	from;
-	DbosPath	to;
-	bool		moves;
-
-	if (place->path != NULL)
-		dbos_path_find_name(place->path, *snapshot, &from);
-	else
-		dbos_place_find(place, FOLLOW_NOT_LAST, *snapshot, &from);
-	if (!from.found)
-		dbos_no_such_file(from.given);
-	find_new_name(new_place, &from, likely_new, *snapshot, &to);
-	moves = from.directory.number != to.directory.number;
-	complete_inode(&from, moves, *snapshot);
-	if (S_ISDIR(from.inode.mode) && moves && from.name.length > 0)
-	{
-		lock_tree();
-		*snapshot = dbos_view_renew();
-		dbos_place_require(place, FOLLOW_NOT_LAST, *snapshot, &from);
-		dbos_place_find(new_place, FOLLOW_NOT_LAST, *snapshot, &to);
-		moves = from.directory.number != to.directory.number;
-	}
-	if (to.found && (flags & DBOS_RENAME_NO_REPLACE) != 0)
-		dbos_file_exists(to.given);
-	if (!to.unknown)
-		dbos_name_was_new(&renamed_to, !to.found);
-	/* Two names of one file stay as they are, and so does a directory. */
-	if (to.found && to.inode.number == from.inode.number && from.name.length > 0 && to.name.length > 0)
-		return true;
-	check_rename(&from, &to, *snapshot);
-	check_directory_epoch(&to);
-	/*
-	 * Size and owner of what goes to another directory are those of now: its row is locked, so that who
-	 * writes it, or gives it away, finds where it is.
-	 */
-	if ((moves && !dbos_inode_lock(&from.inode, *snapshot)) || (to.found && !drop_replaced(&to, snapshot)))
-	{
-		dbos_conflict();
-		return false;
-	}
-	switch (dbos_entry_move(&from.entry, to.directory.number, to.name, *snapshot))
-	{
-		case MOVE_DONE:
-			break;
-		case MOVE_CHANGED:
-			dbos_conflict();
-			return false;
-		case MOVE_TAKEN:
-			if (to.unknown)
-				dbos_changed();
-			else
-				await_name(&to);
-			return false;
-	}
-	dbos_changed();
-	if (moves)
-		check_directory_remains(&to);
-	charge_rename(&from, &to);
-	if (moves && S_ISDIR(from.inode.mode))
-		dbos_quota_moved(from.inode.number);
-	return true;
-}
-
-void
-dbos_file_rename(const DbosPlace *place, const DbosPlace *new_place, int flags)
-{
-	Snapshot	snapshot = dbos_view_begin();
-	bool		likely_new = dbos_name_likely_new(&renamed_to);
-
-	while (!rename_once(place, new_place, flags, likely_new, &snapshot))
-	{
-		snapshot = dbos_view_renew();
-		likely_new = false;
-	}
 	dbos_view_end();
 	dbos_changed();
 }

@@ -28,12 +28,13 @@ extern bool dbos_node_make(DbosPath *path, int32 mode, const DbosContent *conten
 extern bool dbos_node_unlink(DbosPath *path, Snapshot *snapshot);
 extern bool dbos_node_rmdir(DbosPath *path, Snapshot *snapshot);
 extern void dbos_directory_demand_removal(const DbosPath *path);
+extern void dbos_directory_demand_epoch(const DbosPath *path);
+extern void dbos_directory_demand_remains(DbosPath *path);
+extern void dbos_directory_drop(DbosPath *path, Snapshot *snapshot);
+extern void dbos_name_await(const DbosPath *path);
 extern void dbos_name_drop(int64 directory, int64 number, Snapshot *snapshot);
 extern void dbos_node_free(int64 directory, DbosInode *inode, Snapshot *snapshot);
 extern void dbos_remove(text *given, bool recursive);
-extern void dbos_usage_charge_name(int64 directory, const DbosInode *inode, int sign);
-extern void dbos_usage_charge(const DbosInode *inode, int64 bytes);
-extern void dbos_usage_hand_over(const DbosInode *inode, Oid from);
 extern const char *dbos_kind_name(int32 mode);
 
 /* ---- what SQL functions of the tree of now and of snapshots return ---- */

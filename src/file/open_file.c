@@ -34,6 +34,7 @@
 #include "lock.h"
 #include "names.h"
 #include "open_file.h"
+#include "usage.h"
 
 enum OpenFileColumn
 {

@@ -23,6 +23,7 @@
 #include "utils/snapmgr.h"
 
 #include "names.h"
+#include "usage.h"
 
 PG_FUNCTION_INFO_V1(dbos_remove_sql);
 

@@ -21,6 +21,13 @@ extern void dbos_usage_fill(DbosTable *table, DbosUsage *usage);
 extern void dbos_usage_rows(int64 directory, Snapshot snapshot, void (*each) (void *arg, const DbosUsage *row), void *arg);
 extern void dbos_usage_pending(void (*each) (void *arg, const DbosUsage *change), void *arg);
 
+/* ---- usage_charge.c ---- */
+
+extern void dbos_usage_charge_name(int64 directory, const DbosInode *inode, int sign);
+extern void dbos_usage_charge_inode(int64 directory, const DbosInode *inode, int sign);
+extern void dbos_usage_charge(const DbosInode *inode, int64 bytes);
+extern void dbos_usage_hand_over(const DbosInode *inode, Oid from);
+
 /* ---- usage_fold.c ---- */
 
 extern int	dbos_usage_fold(int limit, bool wait);
