@@ -72,6 +72,7 @@ extern void dbos_table_close(DbosTable *table);
 extern void dbos_scan_begin(DbosTableScan *scan, DbosTable *table, int index, Snapshot snapshot,
 							const Datum *key, int nkeys, bool last_at_least);
 extern bool dbos_scan_next(DbosTableScan *scan);
+extern TransactionId dbos_scan_ender(DbosTableScan *scan);
 extern bool dbos_scan_previous(DbosTableScan *scan);
 extern void dbos_scan_end(DbosTableScan *scan);
 extern bool dbos_table_find(DbosTable *table, int index, Snapshot snapshot, const Datum *key, int nkeys);

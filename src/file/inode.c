@@ -152,8 +152,10 @@ dbos_inode_remains(int64 number)
 		dbos_scan_begin(&scan, &table, 0, &dirty, key, 2, false);
 		while (!remains && dbos_scan_next(&scan))
 		{
-			if (TransactionIdIsValid(dirty.xmax))
-				deleter = dirty.xmax;
+			TransactionId ender = dbos_scan_ender(&scan);
+
+			if (TransactionIdIsValid(ender))
+				deleter = ender;
 			else
 				remains = true;
 		}

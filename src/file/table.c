@@ -17,11 +17,13 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "nodes/makefuncs.h"
 #include "storage/bufmgr.h"
+#include "storage/procarray.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -191,6 +193,28 @@ taken_back(TupleTableSlot *slot)
 		HeapTupleHeaderGetRawXmax(row) == HeapTupleHeaderGetRawXmin(row) && ItemPointerEquals(&row->t_ctid, &slot->tts_tid);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return result;
+}
+
+/*
+ * Who has removed or changed the row that a scan with a dirty snapshot has found, and may commit that or has just done
+ * so.  The snapshot tells it only of rows that are committed: one may be made in a subtransaction and removed in another.
+ */
+TransactionId
+dbos_scan_ender(DbosTableScan *scan)
+{
+	TupleTableSlot *slot = scan->table->slot;
+	HeapTupleHeader row = ExecFetchSlotHeapTuple(slot, false, NULL)->t_data;
+	Buffer		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
+	TransactionId ender = InvalidTransactionId;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if ((row->t_infomask & HEAP_XMAX_INVALID) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask))
+		ender = HeapTupleHeaderGetUpdateXid(row);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	/* Who has rolled back to a savepoint may not have been marked; who has just committed is not to be missed. */
+	if (TransactionIdIsValid(ender) && (TransactionIdIsInProgress(ender) || TransactionIdDidCommit(ender)))
+		return ender;
+	return InvalidTransactionId;
 }
 
 /*

@@ -46,11 +46,11 @@ CREATE VIEW totals AS
 	SELECT a.above, sum(c.own_bytes) AS bytes, sum(c.files) AS files, sum(c.directories) AS directories
 	FROM above a JOIN counted c ON c.parent = a.directory GROUP BY a.above;
 CREATE VIEW wrong AS
-	SELECT 'directory ' || COALESCE(d.path, c.parent::text) AS what
+	SELECT format('directory %s has %s and not %s', COALESCE(d.path, c.parent::text), (d.own_bytes, d.files, d.directories), (c.own_bytes, c.files, c.directories)) AS what
 	FROM dbos.directories d FULL JOIN counted c ON c.parent = d.inode
 	WHERE d.inode IS NULL OR (d.own_bytes, d.files, d.directories) IS DISTINCT FROM (COALESCE(c.own_bytes, 0), COALESCE(c.files, 0), COALESCE(c.directories, 0))
 	UNION ALL
-	SELECT 'total ' || d.path FROM dbos.directories d LEFT JOIN totals t ON t.above = d.inode
+	SELECT format('total of %s is %s and not %s', d.path, (d.total_bytes, d.total_files, d.total_directories), (t.bytes, t.files, t.directories)) FROM dbos.directories d LEFT JOIN totals t ON t.above = d.inode
 	WHERE (d.total_bytes, d.total_files, d.total_directories) IS DISTINCT FROM (COALESCE(t.bytes, 0), COALESCE(t.files, 0), COALESCE(t.directories, 0))
 	UNION ALL
 	SELECT 'du' FROM dbos.du('/') d, totals t WHERE t.above = 1 AND (d.bytes, d.files, d.directories) IS DISTINCT FROM (t.bytes, t.files, t.directories)
@@ -61,7 +61,7 @@ CREATE VIEW wrong AS
 		 FROM (SELECT dbos.directory_path(i.inode) AS path, COALESCE(t.bytes, 0) AS bytes FROM dbos.inode i LEFT JOIN totals t ON t.above = i.inode
 			WHERE i.died = 2147483647 AND i.mode & 61440 = 16384 AND i.owner = r::regrole ORDER BY 2 DESC, string_to_array(dbos.directory_path(i.inode), '/') LIMIT 5) x)
 	UNION ALL
-	SELECT 'owner ' || COALESCE(o.role, c.owner) FROM dbos.file_owners o
+	SELECT format('owner %s has %s and not %s', COALESCE(o.role, c.owner), (o.files, o.bytes), (c.files, c.bytes)) FROM dbos.file_owners o
 		FULL JOIN (SELECT owner, count(*) AS files, sum(size) AS bytes FROM dbos.inode WHERE died = 2147483647 AND mode & 61440 <> 16384 GROUP BY owner) c ON c.owner = o.role
 	WHERE (o.files, o.bytes) IS DISTINCT FROM (c.files, c.bytes)
 	UNION ALL
