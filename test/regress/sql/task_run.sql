@@ -111,6 +111,11 @@ SELECT dbos.wait(:task);
 SELECT dbos.submit('add', '[1, 1]') AS done \gset
 SELECT dbos.wait(:done);
 SELECT dbos.retry(:done);
+-- One that failed for what it waited for does not wait for that again.
+SELECT dbos.submit('add', '[1, 2]', after => ARRAY[:task]) AS late \gset
+SELECT state, error->>'sqlstate' AS sqlstate FROM dbos.tasks WHERE id = :late;
+SELECT dbos.retry(:late);
+SELECT dbos.wait(:late);
 
 -- Dependencies, delay, priority, idempotency key, many.
 SELECT dbos.submit('add', '[1, 2]', after => ARRAY[:done]) AS second \gset
