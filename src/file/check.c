@@ -55,25 +55,6 @@ dbos_check_begin(PG_FUNCTION_ARGS)
 
 /* ---- names ---- */
 
-/* Puts the first name of the inode before the path; false: it has none. */
-static bool
-prepend_name(int64 *number, Snapshot snapshot, List **names)
-{
-	DbosEntryScan scan;
-	DbosEntry	entry;
-	bool		found;
-
-	dbos_parents_scan_begin(&scan, *number, snapshot, FOREVER);
-	found = dbos_entry_scan_next(&scan, &entry);
-	if (found)
-	{
-		*names = lcons(dbos_name_text(entry.name), *names);
-		*number = entry.parent;
-	}
-	dbos_entry_scan_end(&scan);
-	return found;
-}
-
 /* Its path from the root of its container, as anybody has it who may go there; NULL: it has none. */
 static char *
 path_of(int64 number, Snapshot snapshot)
@@ -82,16 +63,19 @@ path_of(int64 number, Snapshot snapshot)
 	List	   *names = NIL;
 	ListCell   *cell;
 	DbosInode	top;
+	text	   *name;
 
-	while (list_length(names) <= LEVELS_MAX && prepend_name(&number, snapshot, &names))
+	while (list_length(names) <= LEVELS_MAX && (name = dbos_entry_first_name(number, snapshot, FOREVER, &number)) != NULL)
+	{
 		CHECK_FOR_INTERRUPTS();
+		names = lcons(name, names);
+	}
 	if (list_length(names) > LEVELS_MAX || !dbos_inode_read(number, snapshot, FOREVER, &top) || !S_ISDIR(top.mode))
 		return NULL;
 	initStringInfo(&path);
 	foreach(cell, names)
 	{
-		text	   *name = lfirst(cell);
-
+		name = lfirst(cell);
 		appendStringInfoChar(&path, '/');
 		appendBinaryStringInfo(&path, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	}

@@ -332,6 +332,41 @@ dbos_entry_scan_end(DbosEntryScan *scan)
 	dbos_table_close(&scan->table);
 }
 
+/*
+ * The first of its names, by the number of the directory and then by the bytes, so that an
+ * inode that has many is always called by the same; NULL: it has none.
+ */
+text *
+dbos_entry_first_name(int64 child, Snapshot snapshot, int32 at_epoch, int64 *parent)
+{
+	DbosEntryScan scan;
+	DbosEntry	entry;
+	bytea	   *first = NULL;
+	DbosName	name;
+
+	dbos_parents_scan_begin(&scan, child, snapshot, at_epoch);
+	while (dbos_entry_scan_next(&scan, &entry))
+	{
+		bytea	   *next = name_datum(entry.name);
+
+		if (first == NULL || entry.parent < *parent ||
+			(entry.parent == *parent &&
+			 DatumGetInt32(DirectFunctionCall2(byteacmp, PointerGetDatum(next), PointerGetDatum(first))) < 0))
+		{
+			*parent = entry.parent;
+			first = next;
+		}
+		else
+			pfree(next);
+	}
+	dbos_entry_scan_end(&scan);
+	if (first == NULL)
+		return NULL;
+	name.bytes = VARDATA(first);
+	name.length = VARSIZE(first) - VARHDRSZ;
+	return dbos_name_text(name);
+}
+
 static bool
 has_names(int64 directory, Snapshot snapshot)
 {

@@ -245,6 +245,7 @@ extern void dbos_entry_scan_begin_from(DbosEntryScan *scan, int64 parent, DbosNa
 extern void dbos_parents_scan_begin(DbosEntryScan *scan, int64 child, Snapshot snapshot, int32 at_epoch);
 extern bool dbos_entry_scan_next(DbosEntryScan *scan, DbosEntry *entry);
 extern void dbos_entry_scan_end(DbosEntryScan *scan);
+extern text *dbos_entry_first_name(int64 child, Snapshot snapshot, int32 at_epoch, int64 *parent);
 
 /* ---- usage.c: what is in a directory, of whom, by differences that commits add ---- */
 

@@ -440,20 +440,14 @@ dbos_path_at(int64 number, Snapshot snapshot, int32 at_epoch)
 	dbos_root_read(snapshot, at_epoch, &root);
 	while (number != root.number)
 	{
-		DbosEntryScan scan;
-		DbosEntry	entry;
 		DbosInode	directory;
-		text	   *name = NULL;
+		text	   *name;
 
 		CHECK_FOR_INTERRUPTS();
-		dbos_parents_scan_begin(&scan, number, snapshot, at_epoch);
-		if (dbos_entry_scan_next(&scan, &entry))
-			name = dbos_name_text(entry.name);
-		dbos_entry_scan_end(&scan);
-		if (name == NULL || !dbos_inode_read(entry.parent, snapshot, at_epoch, &directory) || !dbos_file_allows(&directory, MAY_EXECUTE))
+		name = dbos_entry_first_name(number, snapshot, at_epoch, &number);
+		if (name == NULL || !dbos_inode_read(number, snapshot, at_epoch, &directory) || !dbos_file_allows(&directory, MAY_EXECUTE))
 			return NULL;
 		names = lappend(names, name);
-		number = entry.parent;
 	}
 	initStringInfo(&path);
 	for (int i = list_length(names) - 1; i >= 0; i--)

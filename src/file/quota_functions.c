@@ -190,27 +190,17 @@ whole_path(int64 number, Snapshot snapshot)
 	initStringInfo(&path);
 	for (;;)
 	{
-		DbosEntryScan scan;
-		DbosEntry	entry;
-		bool		found;
+		text	   *name = dbos_entry_first_name(number, snapshot, FOREVER, &number);
+		char	   *rest;
 
 		CHECK_FOR_INTERRUPTS();
-		dbos_parents_scan_begin(&scan, number, snapshot, FOREVER);
-		found = dbos_entry_scan_next(&scan, &entry);
-		if (found)
-		{
-			text	   *name = dbos_name_text(entry.name);
-			char	   *rest = pstrdup(path.data);
-
-			resetStringInfo(&path);
-			appendStringInfoChar(&path, '/');
-			appendBinaryStringInfo(&path, VARDATA(name), VARSIZE(name) - VARHDRSZ);
-			appendStringInfoString(&path, rest);
-		}
-		dbos_entry_scan_end(&scan);
-		if (!found)
+		if (name == NULL)
 			break;
-		number = entry.parent;
+		rest = pstrdup(path.data);
+		resetStringInfo(&path);
+		appendStringInfoChar(&path, '/');
+		appendBinaryStringInfo(&path, VARDATA(name), VARSIZE(name) - VARHDRSZ);
+		appendStringInfoString(&path, rest);
 	}
 	if (path.len == 0)
 		appendStringInfoChar(&path, '/');
