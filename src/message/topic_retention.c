@@ -6,7 +6,8 @@
  *
  *	- has been passed by all subscriptions, where the topic has no retention;
  *	- is older than the retention, where it has one, whoever has read it;
- *	- belongs to what is above max_bytes, whoever has read it.
+ *	- belongs to what is above max_bytes, whoever has read it, unless there is none newer: what one
+ *	  transaction publishes fills one segment, of any size, and would go before anybody could read it.
  *
  * A topic without retention that nobody has subscribed to keeps the current segment and the one before
  * it.  The current segment never goes; where there is a retention it ends its turn when
@@ -116,14 +117,15 @@ compare_newest(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
-/* The full segments, oldest first; *bytes is what all segments have. */
+/* The full segments, oldest first; *bytes is what all segments have, *newer whether the current one has messages. */
 static Full *
-read_full(DbosMailbox *topic, int *count, int64 *bytes)
+read_full(DbosMailbox *topic, int *count, int64 *bytes, bool *newer)
 {
 	Full	   *full = palloc(sizeof(Full) * Max(topic->nsegments, 1));
 
 	*count = 0;
 	*bytes = 0;
+	*newer = false;
 	for (int i = 0; i < topic->nsegments; i++)
 	{
 		Full	   *next = &full[*count];
@@ -131,8 +133,11 @@ read_full(DbosMailbox *topic, int *count, int64 *bytes)
 		next->segment = topic->segments[i];
 		next->bytes = DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(next->segment.relation)));
 		*bytes += next->bytes;
-		if (next->segment.number != topic->current_segment &&
-			dbos_segment_edge(&next->segment, BackwardScanDirection, NULL, &next->newest, &next->newest_at))
+		if (!dbos_segment_edge(&next->segment, BackwardScanDirection, NULL, &next->newest, &next->newest_at))
+			continue;
+		if (next->segment.number == topic->current_segment)
+			*newer = true;
+		else
 			(*count)++;
 	}
 	qsort(full, *count, sizeof(Full), compare_newest);
@@ -141,11 +146,11 @@ read_full(DbosMailbox *topic, int *count, int64 *bytes)
 
 /* ---- what is done ---- */
 
-/* last: it is the one that was full last. */
+/* last: it is the one that was full last; newer: there are newer messages than its. */
 static bool
-is_to_go(const Full *full, const Rules *rules, bool last, int64 bytes)
+is_to_go(const Full *full, const Rules *rules, bool last, bool newer, int64 bytes)
 {
-	if (rules->max_bytes > 0 && bytes > rules->max_bytes)
+	if (rules->max_bytes > 0 && bytes > rules->max_bytes && newer)
 		return true;
 	if (rules->by_age)
 		return full->newest_at < rules->drop_before;
@@ -225,13 +230,18 @@ dbos_topic_retain(DbosMailbox *topic)
 	Full	   *full;
 	int			count;
 	int64		bytes;
+	bool		newer;
 	bool		left = false;
 
 	read_settings(topic, &rules);
 	read_slowest(topic, &rules);
-	full = read_full(topic, &count, &bytes);
-	for (int i = 0; i < count && is_to_go(&full[i], &rules, i == count - 1, bytes); i++)
+	full = read_full(topic, &count, &bytes, &newer);
+	for (int i = 0; i < count; i++)
 	{
+		bool		last = i == count - 1;
+
+		if (!is_to_go(&full[i], &rules, last, newer || !last, bytes))
+			break;
 		if (!drop_full(topic, &full[i]))
 		{
 			left = true;

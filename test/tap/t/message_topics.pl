@@ -208,12 +208,29 @@ for (1 .. 10)
 {
 	$node->safe_psql('postgres', sprintf($slow, $_)) foreach ('bounded', 'kept');
 }
-ok($node->poll_query_until('postgres', q{SELECT bytes < 2000000 FROM dbos.topics WHERE name = 'bounded'::regclass}), 'the size of a topic is bounded')
+# The newest segment stays, whatever went into it before the next one was begun: something newer comes each time.
+ok($node->poll_query_until('postgres', q{SELECT t.bytes < 2000000 FROM (SELECT dbos.publish('bounded', '{}')) p, dbos.topics t WHERE t.name = 'bounded'::regclass}),
+	'the size of a topic is bounded')
   or diag($node->safe_psql('postgres', 'SELECT name, bytes, max_bytes FROM dbos.topics'));
+my $rest = $node->safe_psql('postgres', q{SELECT count(*) FROM dbos.read_topic('bounded', 'slow', 1000000)});
 my $lost = $node->safe_psql('postgres', q{SELECT lost FROM dbos.subscriptions WHERE topic = 'bounded'::regclass});
+cmp_ok($rest, '>', 0, 'what is newest can be read');
 cmp_ok($lost, '>', 0, 'what a subscription lost is counted');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM dbos.read_topic('bounded', 'slow', 1000000)}), 50000 - $lost, 'it reads the rest');
+is($lost + $rest, $node->safe_psql('postgres', q{SELECT newest_id FROM dbos.topics WHERE name = 'bounded'::regclass}), 'it reads the rest');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM dbos.read_topic('kept', 'slow', 1000000)}), 50000, 'without a bound nothing is lost');
+
+# One transaction may publish more than a topic may have: that is all that there is, until something newer comes.
+my $current = q{SELECT current_segment FROM dbos.mailbox WHERE relation = 'bounded'::regclass};
+my $filled = $node->safe_psql('postgres', $current);
+$node->safe_psql('postgres', sprintf($slow, 'bounded'));
+ok($node->poll_query_until('postgres', "SELECT ($current) <> $filled"), 'more than the bound by one transaction fills a segment');
+# Each of these asks for a look at what is to go.
+for (1 .. 10)
+{
+	$node->safe_psql('postgres', q{SELECT dbos.alter_topic('bounded', max_bytes => 1000000)});
+	usleep(100_000);
+}
+is($node->safe_psql('postgres', q{SELECT count(*) FROM dbos.read_topic('bounded', 'slow', 1000000)}), 5000, 'and it can be read');
 if ($testing)
 {
 	ok($node->poll_query_until('postgres', q{SELECT bytes < 2000000 FROM dbos.topics WHERE name = 'kept'::regclass}), 'what all have read goes')
