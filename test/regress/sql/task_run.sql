@@ -113,7 +113,9 @@ SELECT dbos.wait(:done);
 SELECT dbos.retry(:done);
 -- One that failed for what it waited for does not wait for that again.
 SELECT dbos.submit('add', '[1, 2]', after => ARRAY[:task]) AS late \gset
-SELECT state, error->>'sqlstate' AS sqlstate FROM dbos.tasks WHERE id = :late;
+\set VERBOSITY sqlstate
+SELECT dbos.wait(:late);
+\set VERBOSITY terse
 SELECT dbos.retry(:late);
 SELECT dbos.wait(:late);
 

@@ -72,6 +72,9 @@ $holder->quit;
 
 # The background is held with a segment truncated and not committed.
 $node->safe_psql('postgres', "SELECT dbos.send('box', '\"stays\"')");
+# None is left that could be: it would keep what follows from becoming current.
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_partition_tree('box') WHERE isleaf AND pg_relation_size(relid) > 0})
+  or die 'segments do not become empty';
 my $stop = $node->background_psql('postgres');
 $stop->query_safe("SELECT pg_advisory_lock(hashtext('dbos stop point'), hashtext('segment truncated'))");
 for (1 .. 4)
