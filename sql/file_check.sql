@@ -41,6 +41,13 @@ BEGIN
 		WHERE i.size_class <> CASE WHEN i.mode & 61440 = 32768 AND i.storage IN ('l', 'a') THEN 127 WHEN i.size < 1048576 THEN 0
 				ELSE length(ltrim(i.size::bit(64)::text, '0')) END;
 
+	RETURN QUERY
+		SELECT format('role %s', r.role::oid), format('does not exist, and is the owner of %s files and the group of %s', sum(r.owned), sum(r.grouped))
+		FROM (SELECT i.owner AS role, count(*) AS owned, 0 AS grouped FROM dbos.inode i WHERE i.died = 2147483647 GROUP BY i.owner
+			UNION ALL SELECT i.group_role, 0, count(*) FROM dbos.inode i WHERE i.died = 2147483647 GROUP BY i.group_role) r
+		WHERE NOT EXISTS (SELECT FROM pg_roles p WHERE p.oid = r.role)
+		GROUP BY r.role;
+
 	-- ---- versions: from one epoch to another ----
 	-- What has ended counts as far as a snapshot shows it: the rest waits for the background to delete it, in any order,
 	-- and may name what is gone.

@@ -174,4 +174,17 @@ SELECT dbos.drop_snapshot('check');
 SELECT dbos.remove('/check', recursive => true);
 SELECT dbos.reclaim_files() IS NOT NULL AS reclaimed;
 SELECT * FROM dbos.check_files();
+
+-- A role that is dropped leaves its files.
+CREATE ROLE regress_check_leaver IN ROLE dbos_user;
+SET ROLE regress_check_leaver;
+SELECT dbos.write_text('/left', 'x'), dbos.mkdir('/left_too');
+RESET ROLE;
+DROP ROLE regress_check_leaver;
+SELECT regexp_replace(object, '\d+', 'N') AS object, problem FROM dbos.check_files();
+SELECT dbos.chown(path, 'regress_check_ann') FROM dbos.files WHERE path LIKE '/left%';
+SELECT regexp_replace(object, '\d+', 'N') AS object, problem FROM dbos.check_files();
+SELECT dbos.chown(path, 'regress_check_ann', 'regress_check_ann') FROM dbos.files WHERE owner = 'regress_check_ann'::regrole;
+SELECT * FROM dbos.check_files();
+SELECT dbos.unlink('/left'), dbos.rmdir('/left_too');
 DROP ROLE regress_check_ann, regress_check_admin, regress_check_monitor;
