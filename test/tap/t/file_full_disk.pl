@@ -33,10 +33,10 @@ my $log = $node->logfile;
 my $started = system(in_namespace("pg_ctl -D $data -l $log -w -s start"));
 is($started, 0, 'a server starts on a small disk');
 $node->_update_pid(1);
-# What is taken away when there is to be room again.
+# What is taken away when there is to be room again.  A program that does not read its input may be gone before that comes: an error.
 $node->safe_psql('postgres', qq{
-COPY (SELECT) TO PROGRAM 'dd if=/dev/zero of=$mount/ballast bs=1M count=8 2>/dev/null';
-COPY (SELECT) TO PROGRAM 'dd if=/dev/zero of=$mount/more_ballast bs=1M count=3 2>/dev/null';
+COPY (SELECT) TO PROGRAM 'cat >/dev/null; dd if=/dev/zero of=$mount/ballast bs=1M count=8 2>/dev/null';
+COPY (SELECT) TO PROGRAM 'cat >/dev/null; dd if=/dev/zero of=$mount/more_ballast bs=1M count=3 2>/dev/null';
 });
 $node->safe_psql('postgres', qq{CREATE TABLESPACE small LOCATION '$mount/space'});
 $node->safe_psql('postgres', q{
@@ -128,7 +128,7 @@ delete $written{'/d/1.0'};
 check('after a savepoint');
 
 # Room again.
-$node->safe_psql('files', qq{COPY (SELECT) TO PROGRAM 'rm $mount/ballast'});
+$node->safe_psql('files', qq{COPY (SELECT) TO PROGRAM 'cat >/dev/null; rm $mount/ballast'});
 is(code_of(q{SELECT dbos.write_file('/d/room', bytes('/d/room', 300000));}), '', 'with room there is writing');
 $written{'/d/room'} = 300_000;
 is(code_of(q{SELECT dbos.drop_snapshot('before'), dbos.unlink('/copied'), dbos.write_at('/overwritten', 0, bytes('overwritten', 100000));}), '', 'and overwriting');
@@ -152,7 +152,7 @@ is(code_of(q{SELECT count(dbos.unlink('/d/' || name)) FROM dbos.ls('/d') WHERE n
 $node->safe_psql('files', 'SELECT dbos.drop_snapshot(name) FROM dbos.snapshots');
 $node->safe_psql('files', 'SELECT dbos.reclaim_files()');
 # Of what vacuum does some needs a little room itself.
-$node->safe_psql('files', qq{COPY (SELECT) TO PROGRAM 'rm $mount/more_ballast'});
+$node->safe_psql('files', qq{COPY (SELECT) TO PROGRAM 'cat >/dev/null; rm $mount/more_ballast'});
 $node->safe_psql('files', 'VACUUM');
 is(code_of(q{SELECT dbos.write_file('/d/last', bytes('/d/last', 3000000));}), '', 'which makes room for others');
 $written{'/d/last'} = 3_000_000;
