@@ -54,7 +54,10 @@ is($node->safe_psql('postgres', q{SELECT string_agg(component, ', ') FROM dbos.h
 # ---- a queue that stands still; who listens hears of it ----
 
 my $heard = '';
-my $listener = session(\$heard, 'LISTEN dbos_alerts', 'SELECT pg_sleep(9)', 'SELECT 1');
+# It stays until it is told to go; what it hears comes to its client then.
+$node->safe_psql('postgres', 'CREATE TABLE told ()');
+my @listen = ('LISTEN dbos_alerts', 'DO $$BEGIN WHILE NOT EXISTS (SELECT FROM told) LOOP PERFORM pg_sleep(0.05); END LOOP; END$$', 'SELECT 1');
+my $listener = session(\$heard, @listen);
 $node->safe_psql('postgres', q{SELECT dbos.create_queue('zero', concurrency => 0); SELECT dbos.submit('noop', '[1]', queue => 'zero');
 SELECT dbos.create_queue('off'); SELECT dbos.pause_queue('off'); SELECT dbos.submit('noop', '[1]', queue => 'off')});
 begins('task queues', '^zero$', 'Tasks of queue "zero" are ready since');
@@ -67,10 +70,11 @@ like($node->safe_psql('postgres', q{SELECT detail FROM dbos.alerts}, connstr => 
 $node->stop('immediate');
 $listener->finish;
 $node->start;
-$listener = session(\$heard, 'LISTEN dbos_alerts', 'SELECT pg_sleep(9)', 'SELECT 1');
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(9)%' AND pid <> pg_backend_pid()});
+$listener = session(\$heard, @listen);
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%FROM told%' AND pid <> pg_backend_pid()});
 $node->safe_psql('postgres', q{SELECT dbos.alter_queue('zero', concurrency => 1)});
 ends('task queues', '^zero$');
+$node->safe_psql('postgres', 'INSERT INTO told DEFAULT VALUES');
 $listener->finish;
 like($heard, qr/Asynchronous notification "dbos_alerts" with payload ".*"subject" : "zero".*"cleared_at" : "20/, 'who listens hears that it is over');
 
