@@ -412,6 +412,8 @@ tell(const Pending *pending, const DbosQueueFacts *queues, DbosDatabase *databas
 				break;
 			if (database->state == DBOS_DATABASE_ABSENT || database->state == DBOS_DATABASE_PAUSED)
 				database->state = DBOS_DATABASE_UNKNOWN;
+			/* Who looks at the moment may not see yet what we have committed. */
+			database->said++;
 			if (database->state == DBOS_DATABASE_UNKNOWN)
 				database->probe_after = 0;
 			dbos_scheduler_want(database);

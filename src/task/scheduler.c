@@ -179,6 +179,7 @@ database_state(DbosDatabaseState *state)
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	dbos_stop_point("database looked at");
 	return active;
 }
 
@@ -195,6 +196,7 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 {
 	DbosDatabaseState state;
 	DbosDatabase *database;
+	uint32		said = 0;
 	bool		active;
 
 	dbos_round_context = AllocSetContextCreate(TopMemoryContext, "dbos scheduler round",
@@ -203,6 +205,12 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 	dbos_no_transaction_timeout();
 	if (!dbos_worker_attach(address))
 		return false;
+	if (dbos_task_shared != NULL)
+	{
+		DBOS_TASK_LOCK();
+		said = my_database()->said;
+		DBOS_TASK_UNLOCK();
+	}
 	active = database_state(&state);
 	/* Partitions are there before anybody ends a task: nobody else's long transaction makes them. */
 	if (active)
@@ -215,18 +223,16 @@ dbos_scheduler_begin(const DbosWorkerAddress *address)
 		return active;
 	DBOS_TASK_LOCK();
 	database = my_database();
-	if (database->state == DBOS_DATABASE_BLOCKED)
+	/* What was said meanwhile, or is not committed yet, is newer than what we saw: whoever comes next looks anew. */
+	if (database->said != said || (database->state != DBOS_DATABASE_UNKNOWN && database->state != DBOS_DATABASE_ACTIVE))
 		active = false;
 	else
-		database->state = state;
-	if (active)
 	{
-		database->work = true;
-		if (!database->opened)
-			database->check_all = true;
+		database->state = state;
+		database->work = active;
 	}
-	else
-		database->work = false;
+	if (active && !database->opened)
+		database->check_all = true;
 	DBOS_TASK_UNLOCK();
 	return active;
 }

@@ -73,6 +73,7 @@ set_database_state(Oid database, DbosDatabaseState state)
 	if (entry != NULL)
 	{
 		entry->state = state;
+		entry->said++;
 		entry->blocker_pid = state == DBOS_DATABASE_BLOCKED ? MyProcPid : 0;
 		entry->probe_after = 0;
 	}

@@ -53,6 +53,7 @@ typedef struct DbosDatabase
 {
 	Oid			database;
 	DbosDatabaseState state;
+	uint32		said;			/* how often somebody has said what it is, who is no scheduler */
 	int			scheduler;		/* worker slot, or DBOS_NOBODY */
 	int			blocker_pid;	/* the backend whose statement blocks workers */
 	bool		work;			/* the scheduler is wanted */

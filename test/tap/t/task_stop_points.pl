@@ -121,5 +121,16 @@ foreach my $case ([ 'dependents looked for', q{SELECT dbos.submit('enter', after
 	$holder->finish;
 	ok($node->poll_query_until('postgres', "SELECT state = 'succeeded' FROM dbos.tasks WHERE id = $task"), "$point: the next one knows");
 }
+
+# Who looks whether tasks run here, and has not seen the start that commits meanwhile.
+$node->safe_psql('postgres', 'SELECT dbos.stop()');
+my $stopped = $node->safe_psql('postgres', q{SET client_min_messages = error; SELECT dbos.submit('enter')});
+$holder = arm('database looked at');
+$node->safe_psql('postgres', 'BEGIN; SELECT dbos.stop(); ROLLBACK');
+$node->poll_query_until('postgres', 'SELECT EXISTS (' . sprintf($waiting, 'database looked at') . ')') or die 'nobody looks';
+$node->safe_psql('postgres', 'SELECT dbos.start()');
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'});
+$holder->finish;
+ok($node->poll_query_until('postgres', "SELECT state = 'succeeded' FROM dbos.tasks WHERE id = $stopped"), 'database looked at: a start that commits meanwhile counts');
 $node->stop;
 done_testing();
