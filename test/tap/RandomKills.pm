@@ -3,6 +3,7 @@
 package RandomKills;
 use strict;
 use warnings;
+use CrashedServer;
 use IO::Handle;
 use IPC::Open3;
 use POSIX ();
@@ -20,19 +21,11 @@ sub new
 	return bless { node => $node, folder => $folder }, $class;
 }
 
-# The answer of the server, also when it is in the middle of a crash; the postmaster restarts its processes.
+# The answer of the server, whatever is killed.
 sub ask
 {
 	my ($self, $sql) = @_;
-	foreach my $try (1 .. 1200)
-	{
-		# psql may be gone before it has read what to do.
-		local $SIG{PIPE} = 'IGNORE';
-		my ($code, $output) = eval { $self->{node}->psql('postgres', $sql) };
-		return $output if defined $code && $code == 0;
-		usleep(50_000);
-	}
-	die "no answer to: $sql";
+	return answer_of($self->{node}, 'postgres', $sql);
 }
 
 # ---- clients ----

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: PostgreSQL
 use strict;
 use warnings;
+use CrashedServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -43,9 +44,9 @@ $session->{run}->finish;
 nothing_left('and when it was terminated');
 $session = session_with_open_files();
 $pid = $node->safe_psql('files', 'SELECT DISTINCT process_id FROM dbos.open_file');
-kill 'KILL', $pid;
+kill_process($pid);
 eval { $session->{run}->finish };
-ok($node->poll_query_until('postgres', 'SELECT true'), 'the server comes back after a session was killed');
+is(answer_of($node, 'postgres', 'SELECT true'), 't', 'the server comes back after a session was killed');
 nothing_left('and what it had open is gone');
 $session = session_with_open_files();
 $node->stop('fast');

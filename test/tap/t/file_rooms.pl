@@ -3,10 +3,10 @@
 use strict;
 use warnings;
 use FileTables;
+use CrashedServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $rounds = $ENV{DBOS_TORTURE} ? 20 : 4;
 my $node = PostgreSQL::Test::Cluster->new('file_rooms');
@@ -20,18 +20,7 @@ log_min_messages = error
 });
 $node->start;
 
-sub query
-{
-	my ($sql) = @_;
-	foreach my $try (1 .. 600)
-	{
-		local $SIG{PIPE} = 'IGNORE';
-		my ($code, $out) = eval { $node->psql('postgres', $sql) };
-		return $out if defined $code && $code == 0;
-		usleep(50_000);
-	}
-	die "no answer to $sql";
-}
+sub query { return answer_of($node, 'postgres', @_) }
 
 $node->safe_psql('postgres', q{
 SET client_min_messages = warning;

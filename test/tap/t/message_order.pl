@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use IPC::Run qw(start finish);
+use CrashedServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -74,17 +75,7 @@ END $$;
 SQL
 $node->safe_psql('postgres', "INSERT INTO progress SELECT 'key ' || k, 0 FROM generate_series(1, $keys) k");
 
-sub query
-{
-	# The server restarts every process when one is killed: ask until it answers.
-	for (1 .. 600)
-	{
-		my ($code, $out) = $node->psql('postgres', $_[0]);
-		return $out if defined $code && $code == 0;
-		sleep(0.1);
-	}
-	die "no answer to $_[0]";
-}
+sub query { return answer_of($node, 'postgres', @_) }
 
 sub session
 {

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: PostgreSQL
 use strict;
 use warnings;
+use CrashedServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -26,16 +27,7 @@ SELECT dbos.create_mailbox('box');
 });
 my $size = q{SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('box')};
 
-sub query
-{
-	for (1 .. 600)
-	{
-		my ($code, $out) = $node->psql('postgres', $_[0]);
-		return $out if defined $code && $code == 0;
-		sleep(0.1);
-	}
-	die "no answer to $_[0]";
-}
+sub query { return answer_of($node, 'postgres', @_) }
 
 # ---- rotation, with a snapshot that is held ----
 

@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use POSIX ();
+use CrashedServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -101,10 +102,8 @@ for my $kill (1 .. $kills)
 		WHERE datname = 'postgres' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1});
 	next if $rc != 0;
 	next if $pid eq '';
-	kill 'KILL', $pid;
-	# When it is gone its postmaster has seen that, and lets nobody in until all is started anew.
-	usleep(10_000) while kill 0, $pid;
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+	kill_process($pid);
+	answer_of($node, 'postgres', 'SELECT true');
 }
 kill 'TERM', @clients;
 waitpid($_, 0) foreach @clients;

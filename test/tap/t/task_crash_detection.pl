@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: PostgreSQL
 use strict;
 use warnings;
+use CrashedServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -33,19 +34,7 @@ SELECT dbos.create_queue('one', concurrency => 1), dbos.create_queue('shut');
 SELECT dbos.pause_queue('shut');
 });
 
-# The server as it answers again after a crash.
-sub ask
-{
-	my ($sql) = @_;
-	foreach my $try (1 .. 600)
-	{
-		local $SIG{PIPE} = 'IGNORE';
-		my ($code, $output) = eval { $node->psql('postgres', $sql) };
-		return $output if defined $code && $code == 0;
-		usleep(50_000);
-	}
-	die "no answer to: $sql";
-}
+sub ask { return answer_of($node, 'postgres', @_) }
 
 sub until_true
 {

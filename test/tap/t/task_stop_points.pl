@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use IPC::Run;
+use CrashedServer;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -59,9 +60,9 @@ sub kill_at
 	  or die "nobody came to $point";
 	my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM ledger');
 	my $pid = $node->safe_psql('postgres', sprintf($waiting, $point) . ' LIMIT 1');
-	kill 'KILL', $pid;
+	kill_process($pid);
 	$holder->finish;
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+	answer_of($node, 'postgres', 'SELECT true');
 	return $before;
 }
 
