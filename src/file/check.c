@@ -13,7 +13,6 @@
 #include "postgres.h"
 
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -25,9 +24,6 @@ PG_FUNCTION_INFO_V1(dbos_check_begin);
 PG_FUNCTION_INFO_V1(dbos_check_name);
 PG_FUNCTION_INFO_V1(dbos_check_content);
 PG_FUNCTION_INFO_V1(dbos_check_chunks);
-
-/* A path is told with so many names in it at most. */
-#define LEVELS_MAX 10000
 
 /* ---- before ---- */
 
@@ -55,43 +51,14 @@ dbos_check_begin(PG_FUNCTION_ARGS)
 
 /* ---- names ---- */
 
-/* Its path from the root of its container, as anybody has it who may go there; NULL: it has none. */
-static char *
-path_of(int64 number, Snapshot snapshot)
-{
-	StringInfoData path;
-	List	   *names = NIL;
-	ListCell   *cell;
-	DbosInode	top;
-	text	   *name;
-
-	while (list_length(names) <= LEVELS_MAX && (name = dbos_entry_first_name(number, snapshot, FOREVER, &number)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		names = lcons(name, names);
-	}
-	if (list_length(names) > LEVELS_MAX || !dbos_inode_read(number, snapshot, FOREVER, &top) || !S_ISDIR(top.mode))
-		return NULL;
-	initStringInfo(&path);
-	foreach(cell, names)
-	{
-		name = lfirst(cell);
-		appendStringInfoChar(&path, '/');
-		appendBinaryStringInfo(&path, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-	}
-	if (names == NIL)
-		appendStringInfoChar(&path, '/');
-	return path.data;
-}
-
 static text *
 name_of(int64 number, Snapshot snapshot)
 {
-	char	   *path = path_of(number, snapshot);
+	text	   *path = dbos_whole_path(number, snapshot);
 
 	if (path == NULL)
 		return cstring_to_text(psprintf("inode " INT64_FORMAT, number));
-	return cstring_to_text(psprintf("inode " INT64_FORMAT ", %s", number, path));
+	return cstring_to_text(psprintf("inode " INT64_FORMAT ", %s", number, text_to_cstring(path)));
 }
 
 /* dbos.check_name(inode bigint) → how it is called in a complaint */

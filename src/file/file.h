@@ -423,6 +423,7 @@ extern Snapshot dbos_root_make(Snapshot snapshot);
 extern void dbos_root_read(Snapshot snapshot, int32 at_epoch, DbosInode *root);
 extern text *dbos_path_at(int64 inode, Snapshot snapshot, int32 at_epoch);
 extern text *dbos_path_of(int64 inode, Snapshot snapshot);
+extern text *dbos_whole_path(int64 inode, Snapshot snapshot);
 
 /* ---- place.c: by path, number and name, or handle ---- */
 

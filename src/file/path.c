@@ -426,29 +426,15 @@ dbos_path_require(text *given, DbosFollow follow, Snapshot snapshot, DbosPath *p
 
 /* ---- and back ---- */
 
-/*
- * A path of the inode in that epoch, by the first of its names; NULL when it has none, or one of the directories on the way may
- * not be searched, or does not lie in the session's container.
- */
-text *
-dbos_path_at(int64 number, Snapshot snapshot, int32 at_epoch)
+/* A path is told with so many names in it at most: in damaged tables directories may lie in each other. */
+#define LEVELS_MAX 10000
+
+/* The path whose last name comes first. */
+static text *
+path_by(const List *names)
 {
-	DbosInode	root;
-	List	   *names = NIL;
 	StringInfoData path;
 
-	dbos_root_read(snapshot, at_epoch, &root);
-	while (number != root.number)
-	{
-		DbosInode	directory;
-		text	   *name;
-
-		CHECK_FOR_INTERRUPTS();
-		name = dbos_entry_first_name(number, snapshot, at_epoch, &number);
-		if (name == NULL || !dbos_inode_read(number, snapshot, at_epoch, &directory) || !dbos_file_allows(&directory, MAY_EXECUTE))
-			return NULL;
-		names = lappend(names, name);
-	}
 	initStringInfo(&path);
 	for (int i = list_length(names) - 1; i >= 0; i--)
 	{
@@ -462,7 +448,50 @@ dbos_path_at(int64 number, Snapshot snapshot, int32 at_epoch)
 	return cstring_to_text_with_len(path.data, path.len);
 }
 
-/* The same for now. */
+/*
+ * A path of the inode in that epoch, by the first of its names; NULL when it has none, or one of the directories on the way may
+ * not be searched, or does not lie in the session's container.
+ */
+text *
+dbos_path_at(int64 number, Snapshot snapshot, int32 at_epoch)
+{
+	DbosInode	root;
+	List	   *names = NIL;
+
+	dbos_root_read(snapshot, at_epoch, &root);
+	while (number != root.number)
+	{
+		DbosInode	directory;
+		text	   *name;
+
+		CHECK_FOR_INTERRUPTS();
+		name = dbos_entry_first_name(number, snapshot, at_epoch, &number);
+		if (name == NULL || !dbos_inode_read(number, snapshot, at_epoch, &directory) || !dbos_file_allows(&directory, MAY_EXECUTE))
+			return NULL;
+		names = lappend(names, name);
+	}
+	return path_by(names);
+}
+
+/* From the root of its container, by the first of its names, whatever the rights: for who may see all.  NULL: it has none. */
+text *
+dbos_whole_path(int64 number, Snapshot snapshot)
+{
+	List	   *names = NIL;
+	DbosInode	top;
+	text	   *name;
+
+	while (list_length(names) <= LEVELS_MAX && (name = dbos_entry_first_name(number, snapshot, FOREVER, &number)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		names = lappend(names, name);
+	}
+	if (list_length(names) > LEVELS_MAX || !dbos_inode_read(number, snapshot, FOREVER, &top) || !S_ISDIR(top.mode))
+		return NULL;
+	return path_by(names);
+}
+
+/* dbos_path_at() for now. */
 text *
 dbos_path_of(int64 number, Snapshot snapshot)
 {

@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -181,32 +180,6 @@ dbos_set_role_quota(PG_FUNCTION_ARGS)
 
 /* ---- telling ---- */
 
-/* From the root of its container, whatever the rights: for who may see all. */
-static text *
-whole_path(int64 number, Snapshot snapshot)
-{
-	StringInfoData path;
-
-	initStringInfo(&path);
-	for (;;)
-	{
-		text	   *name = dbos_entry_first_name(number, snapshot, FOREVER, &number);
-		char	   *rest;
-
-		CHECK_FOR_INTERRUPTS();
-		if (name == NULL)
-			break;
-		rest = pstrdup(path.data);
-		resetStringInfo(&path);
-		appendStringInfoChar(&path, '/');
-		appendBinaryStringInfo(&path, VARDATA(name), VARSIZE(name) - VARHDRSZ);
-		appendStringInfoString(&path, rest);
-	}
-	if (path.len == 0)
-		appendStringInfoChar(&path, '/');
-	return cstring_to_text_with_len(path.data, path.len);
-}
-
 static bool
 may_see_directory(int64 directory, Snapshot snapshot, bool all, Datum *path, int32 *container)
 {
@@ -216,7 +189,7 @@ may_see_directory(int64 directory, Snapshot snapshot, bool all, Datum *path, int
 	if (!dbos_inode_read(directory, snapshot, FOREVER, &inode) ||
 		!dbos_container_contains(dbos_context_container(), inode.file_system))
 		return false;
-	found = all ? whole_path(directory, snapshot) : dbos_path_of(directory, snapshot);
+	found = all ? dbos_whole_path(directory, snapshot) : dbos_path_of(directory, snapshot);
 	*path = PointerGetDatum(found);
 	*container = inode.file_system;
 	return found != NULL;
